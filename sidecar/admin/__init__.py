@@ -1,0 +1,1 @@
+"""What operators call: health and metrics for machines, the admin interface for people."""

@@ -1,0 +1,156 @@
+"""The admin and health listeners: two small aiohttp applications.
+
+Admin listens on loopback (or a Unix socket) and has Envoy's paths. A web page the operator looks at must not
+be able to use it: Host names other than loopback are refused against DNS rebinding, and what changes anything
+is a POST with the header `x-sidecar-admin: 1`, which no page can send without being asked first.
+
+Health serves /livez, /readyz and /metrics and nothing else, since the kubelet and Prometheus reach it from
+outside the pod. Readiness never depends on providers: their outage must not take the app out of service.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import orjson
+from aiohttp import hdrs, web
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from sidecar.admin import views
+from sidecar.admin.state import State
+from sidecar.config.dump import redacted
+
+_PAGE = Path(__file__).with_name("page.html")
+_LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
+_LEVELS = {"debug", "info", "warning", "error"}
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def health_app(state: State) -> web.Application:
+    """/livez, /readyz, /metrics."""
+
+    async def livez(_: web.Request) -> web.Response:
+        return web.Response(text="live\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        return _ready(state)
+
+    async def metrics(_: web.Request) -> web.Response:
+        return _prometheus(state)
+
+    app = web.Application()
+    app.add_routes([web.get("/livez", livez), web.get("/readyz", readyz), web.get("/metrics", metrics)])
+    return app
+
+
+def admin_app(state: State) -> web.Application:
+    """Envoy's admin paths and the live page."""
+    admin = _Admin(state)
+    app = web.Application(middlewares=[_guard])
+    app.add_routes(
+        [
+            web.get("/", admin.page),
+            web.get("/ready", admin.ready),
+            web.get("/stats", admin.stats),
+            web.get("/stats/prometheus", admin.prometheus),
+            web.get("/clusters", admin.clusters),
+            web.get("/config_dump", admin.config_dump),
+            web.get("/server_info", admin.server_info),
+            web.post("/healthcheck/fail", admin.healthcheck_fail),
+            web.post("/healthcheck/ok", admin.healthcheck_ok),
+            web.post("/drain_listeners", admin.drain_listeners),
+            web.post("/logging", admin.logging),
+            web.post("/quitquitquit", admin.quitquitquit),
+        ]
+    )
+    return app
+
+
+@web.middleware
+async def _guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    if request.transport is not None and request.transport.get_extra_info("peername"):
+        host = request.headers.get(hdrs.HOST, "").lower()
+        name, _, port = host.rpartition(":")
+        if (name if name and port.isdigit() else host) not in _LOOPBACK:
+            return web.Response(status=403, text="Use a loopback host name for the admin interface.\n")
+    if hdrs.ORIGIN in request.headers or request.headers.get("sec-fetch-site", "none") not in (
+        "none",
+        "same-origin",
+    ):
+        return web.Response(status=403, text="Requests from other web pages are refused.\n")
+    if request.method not in ("GET", "HEAD") and request.headers.get("x-sidecar-admin") != "1":
+        return web.Response(status=403, text="Add the header `x-sidecar-admin: 1`.\n")
+    return await handler(request)
+
+
+class _Admin:
+    """The handlers. GETs read, POSTs change."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    async def page(self, _: web.Request) -> web.Response:
+        return web.Response(body=_PAGE.read_bytes(), content_type="text/html", charset="utf-8")
+
+    async def ready(self, _: web.Request) -> web.Response:
+        return _ready(self._state)
+
+    async def stats(self, request: web.Request) -> web.Response:
+        wanted = request.query.get("format", "text")
+        if wanted == "prometheus":
+            return _prometheus(self._state)
+        values = views.stats(self._state)
+        if wanted == "json":
+            return _json(values)
+        return web.Response(text="".join(f"{name}: {value}\n" for name, value in values.items()))
+
+    async def prometheus(self, _: web.Request) -> web.Response:
+        return _prometheus(self._state)
+
+    async def clusters(self, request: web.Request) -> web.Response:
+        if request.query.get("format") == "json":
+            return _json(views.clusters(self._state))
+        return web.Response(text=views.clusters_text(self._state))
+
+    async def config_dump(self, _: web.Request) -> web.Response:
+        return _json(redacted(self._state.snapshot.config))
+
+    async def server_info(self, _: web.Request) -> web.Response:
+        return _json(views.server_info(self._state))
+
+    async def healthcheck_fail(self, _: web.Request) -> web.Response:
+        self._state.fail_health(True)
+        return web.Response(text="OK\n")
+
+    async def healthcheck_ok(self, _: web.Request) -> web.Response:
+        self._state.fail_health(False)
+        return web.Response(text="OK\n")
+
+    async def drain_listeners(self, _: web.Request) -> web.Response:
+        self._state.drain()
+        return web.Response(text="OK\n")
+
+    async def logging(self, request: web.Request) -> web.Response:
+        level = request.query.get("level", "")
+        if level not in _LEVELS:
+            return web.Response(status=400, text=f"level must be one of {', '.join(sorted(_LEVELS))}\n")
+        logging.getLogger("sidecar").setLevel(level.upper())
+        return web.Response(text="OK\n")
+
+    async def quitquitquit(self, _: web.Request) -> web.Response:
+        self._state.quit()
+        return web.Response(text="OK\n")
+
+
+def _ready(state: State) -> web.Response:
+    return web.Response(status=200 if state.is_ready else 503, text=f"{state.phase}\n")
+
+
+def _prometheus(state: State) -> web.Response:
+    body = generate_latest(state.registry)
+    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE_LATEST})
+
+
+def _json(value: object) -> web.Response:
+    body = orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+    return web.Response(body=body, content_type="application/json")

@@ -1,0 +1,38 @@
+"""What the admin and health handlers may see and do; the server is behind it."""
+
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry
+
+from sidecar.runtime import Snapshot
+from sidecar.telemetry.metrics import Metrics
+
+
+class State(Protocol):
+    """The running process, as its operators see it."""
+
+    metrics: Metrics
+    registry: CollectorRegistry
+    started_at: float  # Unix time
+    phase: str  # Envoy's words: PRE_INITIALIZING, LIVE or DRAINING
+    bound: dict[str, list[str]]  # listener -> addresses it is bound to
+
+    @property
+    def snapshot(self) -> Snapshot: ...
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether new work is welcome."""
+
+    @property
+    def clock_lag_s(self) -> float:
+        """How late the last tick of the event loop was."""
+
+    def fail_health(self, failed: bool) -> None:
+        """Have readiness fail, or stop failing, by hand."""
+
+    def drain(self) -> None:
+        """Start leaving, as SIGTERM does, but without exiting."""
+
+    def quit(self) -> None:
+        """Leave at once, as Ctrl-C does."""

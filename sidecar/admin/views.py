@@ -1,0 +1,106 @@
+"""What the admin interface shows, as plain values: no HTTP here."""
+
+import os
+import platform
+import time
+from typing import Any
+
+import aiohttp
+import httptools
+import orjson
+import uvloop
+
+from sidecar import __version__
+from sidecar.admin.state import State
+from sidecar.upstream.endpoint import Endpoint
+
+
+def stats(state: State) -> dict[str, Any]:
+    """Name -> number (None where there is no data yet): counts since start, quantiles of the last minute."""
+    metrics = state.metrics
+    token = metrics.recent_first_token.quantiles(0.5, 0.95, 0.99)
+    request = metrics.recent_request.quantiles(0.5, 0.95, 0.99)
+    return {
+        "server.uptime_s": round(time.time() - state.started_at, 1),
+        "server.loop_lag_ms": round(state.clock_lag_s * 1e3, 1),
+        "server.memory_bytes": resident_bytes(),
+        "http.requests_total": metrics.requests,
+        "http.errors_total": metrics.errors,
+        "http.requests_in_flight": metrics.in_flight,
+        "http.streams_open": metrics.streams_open,
+        **{f"http.first_token_p{q}_ms": _ms(v) for q, v in zip((50, 95, 99), token, strict=True)},
+        **{f"http.request_p{q}_ms": _ms(v) for q, v in zip((50, 95, 99), request, strict=True)},
+        "config.reloads_ok_total": metrics.reloads["ok"],
+        "config.reloads_failed_total": metrics.reloads["failed"],
+        "access_log.dropped_total": metrics.log_lines_dropped,
+    }
+
+
+def clusters(state: State) -> list[dict[str, Any]]:
+    """The providers with their endpoints, closest first."""
+    return [
+        {
+            "name": provider.name,
+            "endpoints": [_endpoint(endpoint) for endpoint in provider.endpoints],
+        }
+        for provider in state.snapshot.providers.values()
+    ]
+
+
+def clusters_text(state: State) -> str:
+    """Envoy's line format: cluster::host::name::value."""
+    lines = []
+    for cluster in clusters(state):
+        for endpoint in cluster["endpoints"]:
+            host = endpoint.pop("url")
+            lines += [f"{cluster['name']}::{host}::{name}::{value}" for name, value in endpoint.items()]
+    return "\n".join(lines) + "\n"
+
+
+def server_info(state: State) -> dict[str, Any]:
+    """Version, state, addresses and the libraries a bug report needs."""
+    return {
+        "version": __version__,
+        "state": state.phase,
+        "pid": os.getpid(),
+        "uptime_s": round(time.time() - state.started_at, 1),
+        "listeners": state.bound,
+        "python": platform.python_version(),
+        "libraries": {
+            "aiohttp": aiohttp.__version__,
+            "httptools": httptools.__version__,
+            "orjson": orjson.__version__,
+            "uvloop": uvloop.__version__,
+        },
+    }
+
+
+def resident_bytes() -> int:
+    """The process's resident memory; 0 where the system does not say."""
+    try:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
+    pool = endpoint.pool
+    return {
+        "url": endpoint.url,
+        "region": endpoint.region,
+        "zone": endpoint.zone,
+        "health": "down" if endpoint.last_error else "up",
+        "last_error": endpoint.last_error,
+        "rq_total": endpoint.requests,
+        "rq_error": endpoint.failures,
+        "rq_active": endpoint.in_flight,
+        "cx_active": pool.open_count,
+        "cx_idle": pool.idle_count,
+        "cx_total": pool.dialled,
+        "first_token_p50_ms": _ms(endpoint.first_token.quantiles(0.5)[0]),
+    }
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1e3, 2)

@@ -1,0 +1,293 @@
+"""A provider's answer to one attempt: held until it is known to be good, then relayed by callback.
+
+Three ways, chosen when the head arrives:
+
+- *raw*, for what is passed through unread: good as soon as its head is there, bytes go on as they come.
+- *plain*, a JSON answer to an inference call: held until it is whole (up to 1 MiB; from there it is relayed),
+  so that whatever breaks before can still be answered honestly.
+- *stream*, server-sent events of an inference call: head and events are held until the first one with
+  content. After that each event goes on as soon as it is whole. A stream that is cut, falls silent or turns
+  to garbage ends in an error event and a broken connection, never in a clean end; one that has come to its
+  end is finished even if the provider forgets to hang up.
+
+Bytes come by plain calls from the upstream connection and leave by plain calls to the caller's connection;
+the request's flow sleeps meanwhile. `ready` wakes it when the answer is good or lost, `done` at the end.
+"""
+
+import enum
+
+from sidecar.clock import NEVER, Ticker
+from sidecar.config.model import Timeouts
+from sidecar.errors import ProxyError, error_object
+from sidecar.exchange import Exchange, Header
+from sidecar.flow import Signal
+from sidecar.headers import find
+from sidecar.openai import Call, StreamReader, Verdict
+from sidecar.sse import MAX_HELD_BYTES, split
+from sidecar.upstream.connection import Connection
+
+HOLD_BYTES = 1024 * 1024
+# How long a provider may take to hang up after the last event of a stream.
+HANG_UP_S = 2.0
+# One second more for the first token for every 16 KiB of request: long prompts take longer to read.
+PROMPT_STEP_BYTES = 16 * 1024
+
+
+class Mode(enum.Enum):
+    """How the bytes of an answer are treated."""
+
+    RAW = 0
+    PLAIN = 1
+    STREAM = 2
+
+
+class Answer:
+    """The sink of one attempt. `error` is set when it is lost; `status` 0 until the head is there."""
+
+    def __init__(
+        self, x: Exchange, call: Call | None, connection: Connection, ticker: Ticker, timeouts: Timeouts
+    ) -> None:
+        self.ready = Signal()
+        self.done = Signal()
+        self.status = 0
+        self.headers: list[Header] = []
+        self.mode = Mode.RAW if call is None else Mode.PLAIN
+        self.error: ProxyError | None = None
+        self.is_whole = False
+
+        self._x = x
+        self._call = call
+        self._connection = connection
+        self._ticker = ticker
+        self._idle_s = timeouts.idle_s
+        self._end_s = ticker.now_s + timeouts.total_s - (ticker.now_s - x.started_s)
+        self.reader: StreamReader | None = None
+        self._held: list[bytes] = []
+        self._held_bytes = 0
+        self._rest = b""  # of an event that is not whole yet
+        self._is_oversized = False  # the event at hand is passed on unjudged
+        self._is_relaying = False
+        self._is_paused = False
+        first_s = timeouts.answer_s
+        if call is not None and call.stream:
+            first_s = timeouts.first_token_s + len(x.body) // PROMPT_STEP_BYTES
+        self.deadline_s = min(ticker.now_s + first_s, self._end_s)
+        self._answer_end_s = ticker.now_s + timeouts.answer_s
+        ticker.arm(self)
+
+    # --- the flow's calls -----------------------------------------------------------------------------
+
+    @property
+    def body(self) -> bytes:
+        """What is held."""
+        return self._held[0] if len(self._held) == 1 else b"".join(self._held)
+
+    @property
+    def length(self) -> int | None:
+        """The body's length where the provider said it and the bytes are passed on as they are."""
+        value = find(self.headers, b"content-length")
+        return int(value) if value.isdigit() and self.mode is not Mode.STREAM else None
+
+    def relay(self) -> None:
+        """Pass on what is held, and from now on what comes. The caller's head has been sent."""
+        self._is_relaying = True
+        client = self._x.client
+        if self._held:
+            self._send(self.body)
+            self._held.clear()
+        if self.is_whole:
+            self._finish()
+        elif self.error is not None:
+            self._cut(self.error)
+        else:
+            client.feed_from(self)
+
+    def cancel(self) -> None:
+        """Nobody wants it any more: the provider sees the connection close now."""
+        self._ticker.disarm(self)
+        if not self.is_whole and self.error is None:
+            self._connection.cancel()
+
+    def lose(self, error: ProxyError) -> None:
+        """Give the answer up for a reason that did not come from the connection."""
+        self._connection.cancel()
+        self.on_error(error)
+
+    # --- the caller's connection's calls (back-pressure) ----------------------------------------------
+
+    def pause_reading(self) -> None:
+        self._is_paused = True
+        self._connection.pause_reading()
+
+    def resume_reading(self) -> None:
+        self._is_paused = False
+        self.deadline_s = min(self._ticker.now_s + self._idle_s, self._end_s)
+        self._connection.resume_reading()
+
+    # --- the upstream connection's calls --------------------------------------------------------------
+
+    def on_head(self, status: int, headers: list[Header]) -> None:
+        self.status = status
+        self.headers = headers
+        if self._call is None:
+            self._touch()
+            self.ready.set()
+        elif status == 200 and find(headers, b"content-type").lower().startswith(b"text/event-stream"):
+            self.mode = Mode.STREAM
+            call = self._call
+            self.reader = StreamReader(self._x.kind, call.choices, strip_usage=call.strip_usage)
+        else:
+            self.deadline_s = min(self._answer_end_s, self._end_s)
+
+    def on_data(self, data: bytes) -> None:
+        if self.mode is Mode.STREAM:
+            self._take_events(data)
+        elif self._is_relaying:
+            if self.mode is Mode.RAW:
+                self._touch()
+            self._send(data)
+        else:
+            self._hold(data)
+            if self._held_bytes > HOLD_BYTES:
+                self.ready.set()
+
+    def on_end(self) -> None:
+        error = self._judge_end()
+        if error is not None:
+            self.on_error(error)
+            return
+        self._ticker.disarm(self)
+        self.is_whole = True
+        if self._is_relaying:
+            self._finish()
+        self.ready.set()
+
+    def on_error(self, error: ProxyError) -> None:
+        self._ticker.disarm(self)
+        if self.error is not None:
+            return
+        self.error = error
+        if self._is_relaying:
+            self._cut(error)
+        self.ready.set()
+
+    # --- the ticker's call ----------------------------------------------------------------------------
+
+    def on_deadline(self) -> None:
+        if self._is_paused and self._ticker.now_s < self._end_s:
+            self.deadline_s = min(self._ticker.now_s + self._idle_s, self._end_s)
+            return
+        self.deadline_s = NEVER
+        if self.reader is not None and self.reader.is_complete:
+            self._connection.cancel()
+            self.on_end()
+            return
+        what = "sent nothing more" if self.status else "did not answer"
+        if self._call is not None and self._call.stream and not self.ready.is_set:
+            what = "sent no first token"
+        message = f"The provider {what} in time. Try again, or raise the provider's timeouts."
+        flag = "FT" if what.endswith("token") else "UT"
+        self.lose(ProxyError(flag, 504, "upstream_timeout", message))
+
+    # --- inside ---------------------------------------------------------------------------------------
+
+    def _take_events(self, data: bytes) -> None:
+        """Pass on the whole events of a read as one write, unless one must be looked at more closely."""
+        reader = self.reader
+        assert reader is not None
+        if self._rest:
+            data = self._rest + data
+        events, self._rest = split(data)
+        has_content = False
+        passed = events
+        for index, event in enumerate(events):
+            if self._is_oversized:
+                self._is_oversized = False
+                continue
+            verdict = reader.read(event)
+            if verdict == Verdict.CONTENT:
+                has_content = True
+            elif verdict == Verdict.EXTRA:
+                passed = [e for e in passed if e is not event]
+            elif verdict == Verdict.GARBAGE:
+                self._pass_on(events[:index])
+                self.lose(_garbage())
+                return
+        if len(self._rest) > MAX_HELD_BYTES:
+            passed = [*passed, self._rest]
+            self._rest = b""
+            self._is_oversized = has_content = True
+        self._pass_on(passed)
+        if has_content and not self.ready.is_set:
+            self.ready.set()
+        self._touch()
+
+    def _pass_on(self, events: list[bytes]) -> None:
+        if not events:
+            return
+        data = events[0] if len(events) == 1 else b"".join(events)
+        if self._is_relaying:
+            self._send(data)
+        else:
+            self._hold(data)
+
+    def _hold(self, data: bytes) -> None:
+        self._held.append(data)
+        self._held_bytes += len(data)
+
+    def _send(self, data: bytes) -> None:
+        self._x.bytes_sent += len(data)
+        self._x.client.write(data)
+
+    def _touch(self) -> None:
+        """Bytes came: the idle deadline starts anew. Before the first content of a stream it does not."""
+        if self.mode is Mode.STREAM and not self.ready.is_set:
+            return
+        limit_s = HANG_UP_S if self.reader is not None and self.reader.is_complete else self._idle_s
+        self.deadline_s = min(self._ticker.now_s + limit_s, self._end_s)
+
+    def _judge_end(self) -> ProxyError | None:
+        """Whether an answer whose bytes ended properly is whole in its own terms."""
+        if self.mode is Mode.STREAM:
+            reader = self.reader
+            assert reader is not None
+            if not reader.is_complete and not reader.failed:
+                return _cut_short() if self.ready.is_set else _empty("a stream without content")
+            if self._rest:
+                self._pass_on([self._rest])
+            return None
+        if self.mode is Mode.PLAIN and self.status == 200:
+            if not self._held_bytes and self._x.method != b"HEAD":
+                return _empty("an empty answer")
+            if find(self.headers, b"content-type").lower().startswith(b"text/html"):
+                return _empty("an HTML page instead of an answer")
+        return None
+
+    def _finish(self) -> None:
+        self._x.client.feed_from(None)
+        self._x.client.end(self._x)
+        self.done.set()
+
+    def _cut(self, error: ProxyError) -> None:
+        """End what was begun so that nobody takes it for whole."""
+        x = self._x
+        x.flag = error.flag
+        last = b""
+        if self.mode is Mode.STREAM:
+            # Part of an oversized event may be out already: a blank line first, so that this one parses.
+            gap = b"\n\n" if self._is_oversized else b""
+            last = gap + b"data: " + error_object(error.status, error.code, error.message) + b"\n\n"
+        x.client.cut(x, last)
+        self.done.set()
+
+
+def _garbage() -> ProxyError:
+    return ProxyError("SE", 502, "upstream_garbage", "The provider's stream turned to garbage; ask again.")
+
+
+def _cut_short() -> ProxyError:
+    return ProxyError("SD", 502, "upstream_cut", "The provider ended the stream before its end; ask again.")
+
+
+def _empty(what: str) -> ProxyError:
+    return ProxyError("UPE", 502, "upstream_empty", f"The provider sent {what}. Try again in a moment.")

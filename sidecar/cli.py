@@ -1,0 +1,113 @@
+"""The command line: run, check, demo. Exit codes: 0 done, 1 runtime failure, 2 bad configuration or usage."""
+
+import argparse
+import logging
+import os
+import ssl
+import sys
+from typing import NoReturn
+
+from sidecar import __version__
+from sidecar.config.load import Loaded, from_environ, load
+from sidecar.config.problems import ConfigError
+
+DEFAULT_TEAM = "default"
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run one command and exit with its code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        code: int = options.command(options)
+    except KeyboardInterrupt:
+        code = 0
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sidecar", description="An AI sidecar: see README.md.")
+    parser.add_argument("--version", action="version", version=f"sidecar {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run the sidecar")
+    run.add_argument("--config", metavar="FILE", help="YAML file; without it OPENAI_API_KEY is enough")
+    run.set_defaults(command=_run)
+
+    check = commands.add_parser("check", help="validate a configuration file")
+    check.add_argument("file", nargs="?", metavar="FILE")
+    check.add_argument("--schema", action="store_true", help="print the JSON schema instead")
+    check.set_defaults(command=_check)
+
+    demo = commands.add_parser(
+        "demo", help="simulated providers in three regions, and the sidecar before them"
+    )
+    demo.set_defaults(command=_demo)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    from sidecar.run import run
+
+    try:
+        loaded = _load(options.config)
+    except ConfigError as error:
+        return _report(error)
+    reload = (lambda: load(options.config, os.environ)) if options.config else None
+    team = os.environ.get("SIDECAR_TEAM") or DEFAULT_TEAM
+    try:
+        return run(loaded, team, reload)
+    except (OSError, ssl.SSLError) as error:
+        print(f"sidecar: cannot start: {error}", file=sys.stderr)
+        return 1
+
+
+def _load(path: str | None) -> Loaded:
+    if path is not None:
+        return load(path, os.environ)
+    return Loaded(config=from_environ(os.environ), files=())
+
+
+def _check(options: argparse.Namespace) -> int:
+    from sidecar.config.schema import json_schema
+    from sidecar.config.warnings import warnings
+
+    if options.schema:
+        import orjson
+
+        print(orjson.dumps(json_schema(), option=orjson.OPT_INDENT_2).decode())
+        return 0
+    if options.file is None:
+        print("sidecar check: give a FILE, or --schema", file=sys.stderr)
+        return 2
+    try:
+        loaded = load(options.file, os.environ)
+    except ConfigError as error:
+        return _report(error)
+    for warning in warnings(loaded.config):
+        print(f"warning: {warning}")
+    print(f"{options.file}: good")
+    return 0
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from sidecar.demo.run import demo
+
+    try:
+        return demo()
+    except OSError as error:
+        print(f"sidecar: cannot start the demo: {error}", file=sys.stderr)
+        return 1
+
+
+def _report(error: ConfigError) -> int:
+    for problem in error.problems:
+        print(f"sidecar: {problem}", file=sys.stderr)
+    return 2

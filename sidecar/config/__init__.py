@@ -1,0 +1,1 @@
+"""The configuration: `model` is what it says, `load` reads it, `dump` shows it, `watch` sees it change."""

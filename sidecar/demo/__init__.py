@@ -1,0 +1,1 @@
+"""Simulated OpenAI-compatible providers, and the terminal of `sidecar demo`. No real traffic goes here."""

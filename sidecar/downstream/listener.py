@@ -1,0 +1,91 @@
+"""The data listeners: aiohttp's server, runner and sites around the fast-path connection.
+
+`Listener` is an aiohttp `web.Server` whose factory makes fast-path connections instead of aiohttp's own. A
+connection that turns out to carry an upload or a WebSocket is given to a handler of aiohttp (`lane`), by
+`transport.set_protocol`, with the bytes read so far; from then on it is aiohttp's.
+"""
+
+import asyncio
+import socket
+from typing import Any
+
+from aiohttp import web
+
+from sidecar.clock import Ticker
+from sidecar.config.addresses import Address
+from sidecar.downstream.connection import Connection, Gate
+
+Lane = Any  # an aiohttp low-level handler: async (web.BaseRequest) -> web.StreamResponse
+
+
+class Listener(web.Server):
+    """Makes, counts and ends the client connections of the data port."""
+
+    def __init__(self, gate: Gate, ticker: Ticker, lane: Lane) -> None:
+        super().__init__(lane, handler_cancellation=True, access_log=None, auto_decompress=False)
+        self._gate = gate
+        self._ticker = ticker
+        self._fast: set[Connection] = set()
+
+    def __call__(self) -> Any:
+        """The protocol of a new connection."""
+        return Connection(self._gate, self._ticker, self._hand_over, self._fast.add, self._fast.discard)
+
+    @property
+    def busy_count(self) -> int:
+        """Connections with a request in progress, the lane's included."""
+        return sum(connection.is_busy for connection in self._fast) + len(self._connections)
+
+    def drain(self) -> None:
+        """Have every connection close after its answer; idle ones at once."""
+        for connection in list(self._fast):
+            connection.drain()
+
+    def interrupt(self, reason: BaseException) -> None:
+        """End what is still in progress: open streams get an error event and are cut."""
+        for connection in list(self._fast):
+            connection.interrupt(reason)
+
+    async def shutdown(self, timeout: float | None = None) -> None:
+        """aiohttp's call at the runner's end."""
+        for connection in list(self._fast):
+            connection.transport.abort()
+        await super().shutdown(timeout)
+
+    def _hand_over(self, transport: asyncio.Transport, data: bytes) -> None:
+        handler = super().__call__()
+        transport.set_protocol(handler)
+        handler.connection_made(transport)
+        handler.data_received(data)
+
+
+async def open_sites(runner: web.ServerRunner, address: Address) -> list[str]:
+    """Listen on `address`; for 127.0.0.1 on ::1 as well where the host has it. Returns what is bound.
+
+    Port 0 picks a free one. Raises OSError when the address is taken.
+    """
+    if address.path is not None:
+        await web.UnixSite(runner, address.path).start()
+        return [f"unix:{address.path}"]
+    site = web.TCPSite(runner, address.host, address.port)
+    await site.start()
+    port = _port(site)
+    bound = [f"{address.host}:{port}"]
+    if address.host == "127.0.0.1" and _has_ipv6_loopback():
+        await web.TCPSite(runner, "::1", port).start()
+        bound.append(f"[::1]:{port}")
+    return bound
+
+
+def _port(site: web.TCPSite) -> int:
+    server: Any = site._server
+    return int(server.sockets[0].getsockname()[1])
+
+
+def _has_ipv6_loopback() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,127 @@
+"""Writes answers to one client connection: heads, framing, and the back-pressure on whoever feeds it.
+
+Framing follows what the body allows: Content-Length when it is known, chunked for HTTP/1.1 otherwise, and for
+HTTP/1.0 the end of the connection (RFC 9112 section 6.3). A body that cannot be finished is cut so that the
+client cannot take it for whole.
+"""
+
+import asyncio
+from collections.abc import Callable
+from http import HTTPStatus
+
+from sidecar.exchange import Exchange, Pausable, Reply
+
+_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+_BODILESS = frozenset((204, 304))
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CLOSE = b"connection: close\r\n"
+_KEEP = b"connection: keep-alive\r\n"
+_CHUNKED = b"transfer-encoding: chunked\r\n"
+_JSON = b"content-type: application/json\r\n"
+
+
+class AnswerWriter:
+    """The `Downstream` of a connection's exchanges. `on_finished(keep_alive)` follows each whole answer."""
+
+    def __init__(self, transport: asyncio.Transport, on_finished: Callable[[bool], None]) -> None:
+        self._transport = transport
+        self._on_finished = on_finished
+        self._source: Pausable | None = None
+        self._is_full = False
+        self._is_chunked = False
+        self._is_bodiless = False
+        self.must_close = False  # the listener is draining
+
+    # --- whole answers --------------------------------------------------------------------------------
+
+    def reply(self, x: Exchange, reply: Reply) -> None:
+        if reply.close:
+            x.keep_alive = False
+        x.status, x.flag = reply.status, reply.flag
+        self.respond(x, reply.status, [_JSON, reply.headers], reply.body)
+
+    def respond(self, x: Exchange, status: int, headers: list[bytes], body: bytes) -> None:
+        parts = [status_line(status), *headers, self._connection_line(x)]
+        if status not in _BODILESS:
+            parts.append(b"content-length: %d\r\n" % len(body))
+        parts.append(b"\r\n")
+        if x.method != b"HEAD" and status not in _BODILESS:
+            parts.append(body)
+            x.bytes_sent += len(body)
+        self._transport.write(b"".join(parts))
+        self._finish(x)
+
+    # --- answers in pieces ----------------------------------------------------------------------------
+
+    def begin(self, x: Exchange, status: int, headers: list[bytes], length: int | None) -> None:
+        self._is_bodiless = x.method == b"HEAD" or status in _BODILESS
+        self._is_chunked = False
+        framing = b""
+        if length is not None:
+            framing = b"content-length: %d\r\n" % length
+        elif self._is_bodiless:
+            pass
+        elif x.minor == 0:
+            x.keep_alive = False
+        else:
+            self._is_chunked = True
+            framing = _CHUNKED
+        self._transport.write(
+            b"".join((status_line(status), *headers, self._connection_line(x), framing, b"\r\n"))
+        )
+
+    def write(self, data: bytes) -> None:
+        if self._is_chunked:
+            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        elif not self._is_bodiless:
+            self._transport.write(data)
+
+    def end(self, x: Exchange) -> None:
+        if self._is_chunked:
+            self._transport.write(b"0\r\n\r\n")
+        self._finish(x)
+
+    def cut(self, x: Exchange, last: bytes) -> None:
+        if last:
+            self.write(last)
+        x.keep_alive = False
+        self._finish(x)
+
+    def send_continue(self) -> None:
+        """Tell a client that waits with its body to send it (RFC 9110 section 10.1.1)."""
+        self._transport.write(_CONTINUE)
+
+    # --- back-pressure --------------------------------------------------------------------------------
+
+    def feed_from(self, source: Pausable | None) -> None:
+        self._source = source
+        if source is not None and self._is_full:
+            source.pause_reading()
+
+    def set_full(self, is_full: bool) -> None:
+        """The transport's buffer passed its high-water mark, or fell under its low one."""
+        self._is_full = is_full
+        if self._source is not None:
+            if is_full:
+                self._source.pause_reading()
+            else:
+                self._source.resume_reading()
+
+    # --- inside ---------------------------------------------------------------------------------------
+
+    def _connection_line(self, x: Exchange) -> bytes:
+        if self.must_close:
+            x.keep_alive = False
+        if not x.keep_alive:
+            return _CLOSE
+        return b"" if x.minor else _KEEP
+
+    def _finish(self, x: Exchange) -> None:
+        self._source = None
+        x.is_open = False
+        self._on_finished(x.keep_alive)
+
+
+def status_line(status: int) -> bytes:
+    """The status line, with a reason of our own: a provider's reason is never copied."""
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status

@@ -1,0 +1,142 @@
+"""One request and its answer (`Exchange`), and an answer of the sidecar's own (`Reply`).
+
+An Exchange is made by the downstream connection when a request is whole, passed through proxy.py, and read
+at the end by metrics and the access log. It holds facts, no behaviour. Slots and no defaults by dataclass:
+it is built for every request (a frozen dataclass costs 2.7 µs, this 0.3).
+"""
+
+from typing import Protocol
+
+Header = tuple[bytes, bytes]
+
+
+class Reply:
+    """A whole answer made here: JSON in OpenAI's shape. `flag` is Envoy's response flag for the log."""
+
+    __slots__ = ("body", "close", "code", "flag", "headers", "status")
+
+    def __init__(
+        self, status: int, body: bytes, flag: str = "-", code: str = "", close: bool = False
+    ) -> None:
+        self.status = status
+        self.body = body
+        self.flag = flag
+        self.code = code
+        self.close = close
+        self.headers = b""  # further header lines, each ending in CRLF
+
+
+class Pausable(Protocol):
+    """The side bytes come from; it is held back while the other side does not take them."""
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+
+
+class Downstream(Protocol):
+    """What a request's code may do to the caller's connection."""
+
+    def reply(self, x: "Exchange", reply: Reply) -> None:
+        """Send a whole answer of our own and finish the exchange."""
+
+    def respond(self, x: "Exchange", status: int, headers: list[bytes], body: bytes) -> None:
+        """Send a provider's whole answer in one write and finish the exchange."""
+
+    def begin(self, x: "Exchange", status: int, headers: list[bytes], length: int | None) -> None:
+        """Send a head; the body follows. `length` None: chunked, or until close for HTTP/1.0."""
+
+    def write(self, data: bytes) -> None:
+        """Send a piece of the body."""
+
+    def end(self, x: "Exchange") -> None:
+        """The body is whole: finish the exchange."""
+
+    def cut(self, x: "Exchange", last: bytes) -> None:
+        """Send `last`, then end the connection so that the caller sees the body was not whole."""
+
+    def feed_from(self, source: Pausable | None) -> None:
+        """Name who is paused while the caller does not read."""
+
+
+class Exchange:
+    """One request as read, what was decided about it, and what came of it. Times are monotonic seconds."""
+
+    __slots__ = (
+        "attempts",
+        "body",
+        "bytes_sent",
+        "client",
+        "endpoint",
+        "fields",
+        "first_token_s",
+        "flag",
+        "forward_lines",
+        "headers",
+        "is_open",
+        "keep_alive",
+        "kind",
+        "method",
+        "minor",
+        "model",
+        "overhead_s",
+        "path",
+        "provider",
+        "query",
+        "refusal",
+        "region",
+        "request_id",
+        "started_s",
+        "status",
+        "stream",
+        "team",
+        "upstream_s",
+        "usage",
+    )
+
+    def __init__(self, client: Downstream, started_s: float) -> None:
+        # The request as it was read.
+        self.client = client
+        self.started_s = started_s
+        self.method = b""
+        self.path = ""
+        self.query = b""
+        self.minor = 1  # HTTP/1.x
+        self.headers: list[Header] = []
+        self.fields: dict[bytes, bytes] = {}  # lower-case name -> last value
+        self.forward_lines: list[bytes] = []  # the header lines that go on to a provider
+        self.body = b""
+        self.keep_alive = True
+        self.refusal: Reply | None = None  # set by the connection: answered with this, never proxied
+
+        # What was decided.
+        self.kind = ""  # the API called: chat, completions, ...; "" for all that is passed through unread
+        self.model = ""
+        self.stream = False
+        self.team = ""
+        self.request_id = ""
+
+        # What came of it.
+        self.is_open = True
+        self.provider = ""
+        self.region = ""
+        self.endpoint = ""
+        self.attempts = 0
+        self.status = 0
+        self.flag = "-"
+        self.bytes_sent = 0
+        self.upstream_s = 0.0  # waiting for providers until the answer began, all attempts
+        self.overhead_s: float | None = None  # the rest of the time until the answer began
+        self.first_token_s: float | None = None  # since started_s
+        self.usage: Usage | None = None
+
+
+class Usage:
+    """Tokens of one request as the provider reported them."""
+
+    __slots__ = ("cached", "input", "output", "reasoning")
+
+    def __init__(self, input_: int, output: int, cached: int = 0, reasoning: int = 0) -> None:
+        self.input = input_
+        self.output = output
+        self.cached = cached
+        self.reasoning = reasoning

@@ -1,0 +1,212 @@
+"""The lane for what the fast path does not serve: streamed uploads and WebSockets, on plain aiohttp.
+
+Here a request body of any size goes through as it comes, and a WebSocket is joined message by message. One
+provider (that of the "*" model), its first endpoint, the key put in, nothing replayed. Each answer ends its
+connection, so that the client's next request is back on the fast path.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+import aiohttp
+from aiohttp import web
+from multidict import CIMultiDict
+from yarl import URL
+
+from sidecar.errors import refuse
+from sidecar.exchange import Exchange, Header, Reply
+from sidecar.headers import read_fields, response_lines
+from sidecar.runtime import Snapshot
+from sidecar.tasks import spawn
+from sidecar.upstream.endpoint import Endpoint
+from sidecar.upstream.provider import Provider
+
+MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+_COPY_BYTES = 64 * 1024
+
+
+class Lane:
+    """An aiohttp handler. `settle(exchange)` counts and logs each request at its end."""
+
+    def __init__(self, snapshot: Callable[[], Snapshot], settle: Callable[[Exchange], None]) -> None:
+        self._snapshot = snapshot
+        self._settle = settle
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close the connections to providers."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Pass one request on to its provider."""
+        snapshot = self._snapshot()
+        x = _exchange(request, snapshot)
+        try:
+            provider = snapshot.default
+            if provider is None or isinstance(x.refusal, Reply):
+                return _answer(x, x.refusal or refuse(404, "unknown_url", "No such URL here.", flag="NR"))
+            endpoint = provider.order()[0]
+            x.provider, x.region, x.endpoint, x.attempts = provider.name, endpoint.region, endpoint.url, 1
+            endpoint.requests += 1
+            if request.headers.get("upgrade", "").lower() == "websocket":
+                return await self._join(request, x, provider, endpoint)
+            return await self._pass(request, x, provider, endpoint)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            return _answer(x, _failure(error))
+        except asyncio.CancelledError:
+            x.flag = "DC"
+            raise
+        finally:
+            self._settle(x)
+
+    async def _pass(
+        self, request: web.BaseRequest, x: Exchange, provider: Provider, endpoint: Endpoint
+    ) -> web.StreamResponse:
+        """An upload: both bodies are streamed, neither is held."""
+        headers = _headers(provider.header_lines(x))
+        if (length := request.headers.get("content-length")) is not None:
+            headers["content-length"] = length
+        limits = provider.timeouts
+        timeout = aiohttp.ClientTimeout(
+            total=limits.total_s, sock_connect=limits.connect_s, sock_read=limits.answer_s
+        )
+        async with self._client().request(
+            request.method,
+            _url(x, endpoint),
+            headers=headers,
+            data=request.content if request.body_exists else None,
+            allow_redirects=False,
+            ssl=endpoint.pool.address.tls or True,
+            timeout=timeout,
+        ) as upstream:
+            response = web.StreamResponse(
+                status=upstream.status, headers=_headers(response_lines(upstream.raw_headers))
+            )
+            response.force_close()
+            response.content_length = upstream.content_length
+            x.status = upstream.status
+            await response.prepare(request)
+            try:
+                async for piece in upstream.content.iter_chunked(_COPY_BYTES):
+                    x.bytes_sent += len(piece)
+                    await response.write(piece)
+            except (aiohttp.ClientError, TimeoutError):
+                # Too late for an error of ours: break the connection, so that nobody takes it for whole.
+                x.flag = "UC"
+                _abort(request)
+                return response
+            await response.write_eof()
+            return response
+
+    async def _join(
+        self, request: web.BaseRequest, x: Exchange, provider: Provider, endpoint: Endpoint
+    ) -> web.StreamResponse:
+        """A WebSocket. A refused upgrade passes the provider's status on."""
+        offered = [
+            p.strip() for p in request.headers.get("sec-websocket-protocol", "").split(",") if p.strip()
+        ]
+        lines = [line for line in provider.header_lines(x) if not line.lower().startswith(b"sec-websocket-")]
+        try:
+            upstream = await self._client().ws_connect(
+                _url(x, endpoint),
+                headers=_headers(lines),
+                protocols=offered,
+                autoping=False,
+                autoclose=False,
+                max_msg_size=MAX_MESSAGE_BYTES,
+                ssl=endpoint.pool.address.tls or True,
+            )
+        except aiohttp.WSServerHandshakeError as error:
+            message = "The provider refused the WebSocket upgrade."
+            return _answer(x, refuse(error.status, "upgrade_refused", message))
+        async with upstream:
+            chosen = (upstream.protocol,) if upstream.protocol else ()
+            client = web.WebSocketResponse(
+                autoping=False, autoclose=False, max_msg_size=MAX_MESSAGE_BYTES, protocols=chosen
+            )
+            await client.prepare(request)
+            x.status = 101
+            there = spawn(_copy(client, upstream), "websocket up")
+            back = spawn(_copy(upstream, client), "websocket down")
+            try:
+                await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                there.cancel()
+                back.cancel()
+            await client.close(code=upstream.close_code or 1000)
+            return client
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                auto_decompress=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
+                trust_env=False,
+            )
+        return self._session
+
+
+async def _copy(source: Any, sink: Any) -> None:
+    """Messages of one direction, control frames included, until it closes."""
+    async for message in source:
+        if message.type is aiohttp.WSMsgType.TEXT:
+            await sink.send_str(message.data)
+        elif message.type is aiohttp.WSMsgType.BINARY:
+            await sink.send_bytes(message.data)
+        elif message.type is aiohttp.WSMsgType.PING:
+            await sink.ping(message.data)
+        elif message.type is aiohttp.WSMsgType.PONG:
+            await sink.pong(message.data)
+        else:
+            break
+    await sink.close(code=source.close_code or 1000)
+
+
+def _exchange(request: web.BaseRequest, snapshot: Snapshot) -> Exchange:
+    """The facts of a lane request, for the log; its bytes are aiohttp's."""
+    x = Exchange(cast(Any, None), time.monotonic())
+    x.method = request.method.encode()
+    x.path, _, query = request.raw_path.partition("?")
+    x.query = query.encode("latin-1")
+    x.team = snapshot.team
+    x.keep_alive = False
+    read = read_fields(cast(list[Header], list(request.raw_headers)))
+    if isinstance(read, Reply):
+        x.refusal = read
+    else:
+        x.fields, x.forward_lines = read
+    return x
+
+
+def _url(x: Exchange, endpoint: Endpoint) -> URL:
+    scheme = "https" if endpoint.pool.address.tls is not None else "http"
+    authority = endpoint.host_line[6:].strip().decode()
+    query = f"?{x.query.decode('latin-1')}" if x.query else ""
+    return URL(f"{scheme}://{authority}{endpoint.prefix.decode()}{x.path[3:]}{query}", encoded=True)
+
+
+def _headers(lines: list[bytes]) -> CIMultiDict[str]:
+    pairs = (line.rstrip(b"\r\n").decode("latin-1").partition(": ") for line in lines)
+    return CIMultiDict((name, value) for name, _, value in pairs)
+
+
+def _answer(x: Exchange, reply: Reply) -> web.Response:
+    x.status, x.flag = reply.status, reply.flag
+    response = web.Response(status=reply.status, body=reply.body, content_type="application/json")
+    response.force_close()
+    return response
+
+
+def _failure(error: Exception) -> Reply:
+    if isinstance(error, TimeoutError):
+        return refuse(504, "upstream_timeout", "The provider did not answer in time.", flag="UT")
+    return refuse(503, "upstream_unreachable", "The provider could not be reached; try again.", flag="UF")
+
+
+def _abort(request: web.BaseRequest) -> None:
+    if request.transport is not None:
+        request.transport.abort()

@@ -1,0 +1,279 @@
+"""What the sidecar knows of the AI APIs' wire format, and nothing more: model, stream, usage, stream events.
+
+Bodies and events are read, never rebuilt: what goes on is the sender's bytes. The formats are OpenAI's chat
+completions, completions, embeddings, responses, moderations, images and speech, and Anthropic's messages
+(their API references, 2026).
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from sidecar.errors import bad_request, refuse
+from sidecar.exchange import Reply, Usage
+from sidecar.sse import data_of
+
+# JSON inference calls: every policy applies to these, all else is passed through unread.
+KINDS = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "completions",
+    "/v1/embeddings": "embeddings",
+    "/v1/responses": "responses",
+    "/v1/messages": "messages",
+    "/v1/moderations": "moderations",
+    "/v1/images/generations": "images",
+    "/v1/audio/speech": "speech",
+}
+MAX_MODEL_CHARS = 256
+
+# orjson turns 10 MB of "[],[],..." into 286 MiB of lists in 1.3 s, in which no stream moves. Above this size
+# the structure is counted first (3 ms for 10 MB) and what no chat ever has is refused.
+_GUARDED_BYTES = 256 * 1024
+_MAX_STRUCTURE = 200_000
+
+
+class Call:
+    """What a JSON inference request asks for.
+
+    `choices` is how many answers it wants, `is_replayable` whether sending it twice leaves nothing behind at
+    the provider, `strip_usage` that the stream's usage event was asked for by the sidecar, not the caller.
+    """
+
+    __slots__ = ("document", "model", "stream", "strip_usage")
+
+    def __init__(self, document: dict[str, Any], model: str, stream: bool) -> None:
+        self.document = document
+        self.model = model
+        self.stream = stream
+        self.strip_usage = False
+
+    @property
+    def asks_for_usage(self) -> bool:
+        options = self.document.get("stream_options")
+        return type(options) is dict and options.get("include_usage") is True
+
+    @property
+    def is_replayable(self) -> bool:
+        return not (self.document.get("store") or self.document.get("background"))
+
+    @property
+    def choices(self) -> int:
+        n = self.document.get("n")
+        prompt = self.document.get("prompt")
+        prompts = len(prompt) if type(prompt) is list and prompt and type(prompt[0]) is not int else 1
+        return prompts * (n if type(n) is int and n > 0 else 1)
+
+
+def read_call(body: bytes) -> Call | Reply:
+    """Read a request body; anything that is not an object with a usable model is answered with 400."""
+    if len(body) > _GUARDED_BYTES and body.count(b",") + body.count(b"[") + body.count(b"{") > _MAX_STRUCTURE:
+        return refuse(
+            413, "request_too_complex", f"The JSON body has over {_MAX_STRUCTURE} elements; send fewer."
+        )
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        return bad_request(f"The body is not valid JSON: {error}. Send one JSON object.")
+    if type(document) is not dict:
+        return bad_request("The body must be one JSON object.")
+    model = document.get("model")
+    if type(model) is not str or not model:
+        return bad_request("Set `model` to the name of a model, as a string.", param="model")
+    if len(model) > MAX_MODEL_CHARS or not model.isprintable():
+        return bad_request(f"`model` must be at most {MAX_MODEL_CHARS} printable characters.", param="model")
+    stream = document.get("stream")
+    if stream is not None and type(stream) is not bool:
+        return bad_request("`stream` must be true or false.", param="stream")
+    return Call(document, model, stream is True)
+
+
+# --- usage ---------------------------------------------------------------------------------------------
+
+
+def usage_from(report: Any) -> Usage | None:
+    """The figures of a `usage` object of any of the formats; None when there are none."""
+    if type(report) is not dict:
+        return None
+    get = report.get
+    input_ = get("prompt_tokens")
+    if input_ is None:
+        input_ = get("input_tokens", 0)
+    output = get("completion_tokens")
+    if output is None:
+        output = get("output_tokens", 0)
+    if type(input_) is not int or type(output) is not int or input_ < 0 or output < 0:
+        return None
+    usage = Usage(input_, output)
+    details = get("prompt_tokens_details") or get("input_tokens_details")
+    if type(details) is dict:
+        usage.cached = _count(details.get("cached_tokens"))
+    details = get("completion_tokens_details") or get("output_tokens_details")
+    if type(details) is dict:
+        usage.reasoning = _count(details.get("reasoning_tokens"))
+    return usage
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int and value > 0 else 0
+
+
+def usage_of(body: bytes) -> Usage | None:
+    """The usage of a whole plain answer, without parsing all of it.
+
+    `"usage"` cannot stand inside a JSON string (its quotes would be escaped), and from a top-level key to the
+    end, with a brace in front, is a JSON object again: only the tail is parsed, however long the answer.
+    """
+    start = body.rfind(b'"usage"')
+    if start < 0:
+        return None
+    try:
+        return usage_from(orjson.loads(b"{" + body[start:]).get("usage"))
+    except orjson.JSONDecodeError:
+        return None
+
+
+# --- asking for usage ----------------------------------------------------------------------------------
+
+_OPTIONS = re.compile(rb'"stream_options"\s*:\s*(?:null|\{(\s*\})?)')
+_DECLINED = re.compile(rb'"include_usage"\s*:\s*(?:false|null)')
+
+
+def ask_for_usage(body: bytes, call: Call) -> bytes:
+    """`body` with `stream_options.include_usage` true, every other byte as it was.
+
+    Where the bytes leave doubt which spot is meant (the name stands twice), they stay as they are.
+    """
+    asking = b'"include_usage":true'
+    if "stream_options" not in call.document:
+        start = body.index(b"{") + 1
+        return b'%b"stream_options":{%b},%b' % (body[:start], asking, body[start:])
+    if body.count(b'"stream_options"') != 1 or body.count(b'"include_usage"') > 1:
+        return body
+    if declined := _DECLINED.search(body):
+        return body[: declined.start()] + asking + body[declined.end() :]
+    found = _OPTIONS.search(body)
+    if found is None or b'"include_usage"' in body:
+        return body
+    if found.group(0).endswith(b"null") or found.group(1) is not None:
+        return b'%b"stream_options":{%b}%b' % (body[: found.start()], asking, body[found.end() :])
+    return b"%b%b,%b" % (body[: found.end()], asking, body[found.end() :])
+
+
+# --- the events of a stream ----------------------------------------------------------------------------
+
+
+class Verdict:
+    """What an event is to the relay."""
+
+    QUIET = 0  # comments, roles, progress: nothing a user would see
+    CONTENT = 1  # text, reasoning, a tool call, a refusal; or the end of an answer
+    EXTRA = 2  # the usage event the caller did not ask for
+    GARBAGE = 3  # neither JSON nor a terminator
+
+
+class StreamReader:
+    """Reads the events of one stream: first content, usage, and whether the answer came to its end."""
+
+    __slots__ = ("_choices", "_finished", "_read", "_strip_usage", "failed", "is_terminated", "usage")
+
+    def __init__(self, kind: str, choices: int = 1, *, strip_usage: bool = False) -> None:
+        self._choices = choices
+        self._strip_usage = strip_usage
+        self._read: Callable[[dict[str, Any]], int] = {
+            "responses": self._read_response_event,
+            "messages": self._read_message_event,
+        }.get(kind, self._read_chunk)
+        self._finished: set[int] = set()
+        self.is_terminated = False  # [DONE], message_stop, response.completed
+        self.failed = False  # the provider sent an error event
+        self.usage: Usage | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the stream may end here: a terminator, or a finish reason for every choice."""
+        return self.is_terminated or len(self._finished) >= self._choices
+
+    def read(self, event: bytes) -> int:
+        """Take in one whole event; returns a Verdict."""
+        try:
+            # Nearly every event is one line `data: {...}`; JSON does not mind the line ends behind it.
+            document = orjson.loads(event[6:] if event.startswith(b"data: ") else b"")
+        except orjson.JSONDecodeError:
+            data = data_of(event)
+            if data is None:
+                return Verdict.QUIET
+            if data.strip() == b"[DONE]":
+                self.is_terminated = True
+                return Verdict.CONTENT
+            try:
+                document = orjson.loads(data)
+            except orjson.JSONDecodeError:
+                return Verdict.GARBAGE
+        if type(document) is not dict:
+            return Verdict.QUIET
+        if document.get("error") is not None:
+            self.failed = True
+            return Verdict.CONTENT
+        return self._read(document)
+
+    def _read_chunk(self, chunk: dict[str, Any]) -> int:
+        """A chat completion or completion chunk."""
+        report = chunk.get("usage")
+        if report is not None:
+            self.usage = usage_from(report) or self.usage
+        choices = chunk.get("choices")
+        if type(choices) is not list or not choices:
+            return Verdict.EXTRA if self._strip_usage and report is not None else Verdict.QUIET
+        verdict = Verdict.QUIET
+        for choice in choices:
+            if type(choice) is not dict:
+                continue
+            if choice.get("finish_reason") is not None:
+                index = choice.get("index")
+                self._finished.add(index if type(index) is int else 0)
+                verdict = Verdict.CONTENT
+            elif verdict == Verdict.QUIET and _has_content(choice):
+                verdict = Verdict.CONTENT
+        return verdict
+
+    def _read_response_event(self, event: dict[str, Any]) -> int:
+        """An event of the Responses API."""
+        name = event.get("type", "")
+        if name in ("response.completed", "response.incomplete", "response.failed"):
+            self.is_terminated = True
+            self.failed = name == "response.failed"
+            response = event.get("response")
+            self.usage = usage_from(response.get("usage")) if type(response) is dict else None
+            return Verdict.CONTENT
+        if name == "error":
+            self.failed = True
+            return Verdict.CONTENT
+        return Verdict.CONTENT if type(name) is str and name.endswith(".delta") else Verdict.QUIET
+
+    def _read_message_event(self, event: dict[str, Any]) -> int:
+        """An event of Anthropic's Messages API: input tokens come at the start, output tokens at the end."""
+        name = event.get("type")
+        if name == "content_block_delta":
+            return Verdict.CONTENT
+        if name == "message_stop":
+            self.is_terminated = True
+            return Verdict.CONTENT
+        message = event.get("message")
+        report = message.get("usage") if type(message) is dict else event.get("usage")
+        if (usage := usage_from(report)) is not None:
+            if self.usage is not None:
+                usage.input = usage.input or self.usage.input
+            self.usage = usage
+        return Verdict.QUIET
+
+
+def _has_content(choice: dict[str, Any]) -> bool:
+    """Whether a chunk's choice shows the user anything; a role alone does not."""
+    delta = choice.get("delta")
+    if type(delta) is not dict:
+        return bool(choice.get("text"))
+    if delta.get("content"):
+        return True
+    return any(value for name, value in delta.items() if name != "role")

@@ -1,0 +1,274 @@
+"""One request, top to bottom: the only file that knows the order.
+
+    connection --admit--> refused (400 403 405 413 431), or to the aiohttp lane, or read whole, then
+    serve: identify the caller -> read the call -> find its provider -> attempt -> relay -> settle
+
+Decisions are plain calls; the flow waits in two places only, for an endpoint's answer to be known good and
+for its end. In between the bytes go from connection to connection without it (answer.py).
+"""
+
+import itertools
+import os
+import re
+import time
+from typing import Protocol
+
+from sidecar.answer import Answer, Mode
+from sidecar.clock import Ticker
+from sidecar.errors import ClientGone, ProxyError, Retry, refuse
+from sidecar.exchange import Exchange, Reply
+from sidecar.headers import response_lines, safe_value
+from sidecar.openai import KINDS, Call, ask_for_usage, read_call, usage_of
+from sidecar.runtime import Snapshot
+from sidecar.telemetry.access_log import AccessLog
+from sidecar.telemetry.metrics import Metrics
+from sidecar.upstream.endpoint import Endpoint
+from sidecar.upstream.provider import Provider
+
+METHODS = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS"))
+_LOOPBACK_HOSTS = frozenset(("localhost", "127.0.0.1", "[::1]"))
+# Plain segments only: no escapes, dots, doubled slashes; a model's name may have an escaped slash in it.
+_PATH = re.compile(r"/v1(/(?!\.{1,2}(/|$))[A-Za-z0-9._~:@!$&'()*+,=-]+)+")
+_MODEL_PATH = re.compile(
+    r"/v1/models/[A-Za-z0-9_~:@-][A-Za-z0-9._~:@-]*(%2[Ff][A-Za-z0-9_~:@-][A-Za-z0-9._~:@-]*)*"
+)
+_BODY_METHODS = frozenset((b"POST", b"PUT", b"PATCH"))
+
+
+class Live(Protocol):
+    """Where the current snapshot is; a reload puts another one in its place."""
+
+    snapshot: Snapshot
+
+
+class Proxy:
+    """The gate of the data listeners and the life of every request."""
+
+    def __init__(self, live: Live, ticker: Ticker, metrics: Metrics, log: AccessLog) -> None:
+        self._live = live
+        self._ticker = ticker
+        self._metrics = metrics
+        self._log = log
+        self._ids = itertools.count(1)
+        self._id_prefix = os.urandom(6).hex()
+
+    @property
+    def max_body_bytes(self) -> int:
+        return self._live.snapshot.max_body_bytes
+
+    # --- when the head is read ------------------------------------------------------------------------
+
+    def admit(self, x: Exchange) -> Reply | None:
+        """Judge a request by its head. The path is compared as it was sent, never decoded or joined."""
+        fields = x.fields
+        x.request_id = self._request_id(fields.get(b"x-request-id"))
+        if x.method not in METHODS:
+            return refuse(405, "method_not_allowed", "This method is not served here.", close=True)
+        host = fields.get(b"host")
+        if host is not None and not _is_our_host(host, self._live.snapshot.hosts):
+            message = "This Host is not allowed: use a loopback name or add it to listen.hosts."
+            return refuse(403, "host_not_allowed", message, close=True)
+        origin = fields.get(b"origin")
+        if origin is not None:
+            if origin.decode("latin-1") not in self._live.snapshot.origins:
+                message = "Browser origins are refused unless they stand in listen.origins."
+                return refuse(403, "origin_not_allowed", message, close=True)
+        elif fields.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+            return refuse(403, "origin_not_allowed", "Requests from web pages are refused.", close=True)
+        if x.method == b"POST":
+            x.kind = KINDS.get(x.path, "")
+        if x.kind and b"content-encoding" in fields:
+            return refuse(415, "unsupported_encoding", "Send the JSON body uncompressed.", close=True)
+        return None
+
+    def wants_lane(self, x: Exchange) -> bool:
+        """Uploads and WebSockets: everything with a body that is no JSON, and every upgrade to one."""
+        if x.kind or self._live.snapshot.default is None or not _is_served(x.path):
+            return False
+        fields = x.fields
+        if fields.get(b"upgrade", b"").lower() == b"websocket" and x.method == b"GET":
+            return b"upgrade" in fields.get(b"connection", b"").lower()
+        content_type = fields.get(b"content-type", b"application/json").lower()
+        return x.method in _BODY_METHODS and not content_type.startswith((b"application/json", b"text/plain"))
+
+    def refused(self, x: Exchange) -> None:
+        """Count and log a request that never came to be served."""
+        self.settle(x)
+
+    # --- when the request is whole --------------------------------------------------------------------
+
+    async def serve(self, x: Exchange) -> None:
+        """Answer one request."""
+        snapshot = self._live.snapshot
+        client = x.client
+        answer: Answer | None = None
+        self._metrics.in_flight += 1
+        try:
+            # Identify the caller.
+            x.team = snapshot.team
+
+            # Read the body: which model, and is it a stream?
+            call: Call | None = None
+            if x.kind:
+                read = read_call(x.body)
+                if isinstance(read, Reply):
+                    return client.reply(x, read)
+                call = read
+                x.model, x.stream = call.model, call.stream
+
+            # Route: the provider of the model; what is not inference goes to the provider of "*".
+            if call is not None:
+                provider = snapshot.find(call.model)
+            else:
+                provider = snapshot.lists_models if x.path.startswith("/v1/models") else snapshot.default
+            if call is not None and provider is None:
+                return client.reply(x, _unknown_model(call.model))
+            if provider is None or not (x.kind or _is_served(x.path)):
+                return client.reply(x, _UNKNOWN_PATH)
+            x.provider = provider.name
+
+            # Attempt: the closest endpoint first, the next one only while nothing was sent.
+            body = x.body
+            if call is not None and call.stream and provider.wants_usage and not call.asks_for_usage:
+                asking = ask_for_usage(body, call) if x.kind in ("chat", "completions") else body
+                call.strip_usage = asking is not body
+                body = asking
+            answer = await self._attempt(x, call, provider, body)
+            if answer.error is not None:
+                raise answer.error
+
+            # Relay: whole in one write where it is whole already, else by callback to its end.
+            headers = [*response_lines(answer.headers), self._own_lines(x)]
+            if answer.is_whole and answer.mode is Mode.PLAIN:
+                client.respond(x, answer.status, headers, answer.body)
+            else:
+                client.begin(x, answer.status, headers, answer.length)
+                self._metrics.streams_open += 1
+                try:
+                    answer.relay()
+                    await answer.done
+                finally:
+                    self._metrics.streams_open -= 1
+        except ClientGone:
+            x.flag = "DC"
+        except ProxyError as error:
+            x.flag = error.flag
+            if answer is not None and x.status:
+                answer.lose(error)  # an answer in progress: its stream ends in an error event
+            elif x.is_open:
+                client.reply(x, refuse(error.status, error.code, error.message, flag=error.flag))
+        finally:
+            self._metrics.in_flight -= 1
+            if answer is not None:
+                answer.cancel()
+                _read_usage(x, answer)
+            self.settle(x)
+
+    async def _attempt(self, x: Exchange, call: Call | None, provider: Provider, body: bytes) -> Answer:
+        """Send the request until an endpoint takes it; returns its answer, good or lost.
+
+        Only a refused dial moves on to the next endpoint here: nothing was sent yet.
+        """
+        started_s = time.monotonic()
+        error: ProxyError | None = None
+        for endpoint in provider.order():
+            x.attempts += 1
+            x.endpoint, x.region = endpoint.url, endpoint.region
+            endpoint.in_flight += 1
+            try:
+                answer = await self._send(x, call, provider, endpoint, body)
+            except ProxyError as failure:
+                endpoint.observe(failure.message)
+                error = failure
+                continue
+            finally:
+                endpoint.in_flight -= 1
+            now_s = time.monotonic()
+            x.upstream_s = now_s - started_s
+            if answer.error is None:
+                x.status = answer.status
+                x.overhead_s = started_s - x.started_s
+                if answer.mode is Mode.STREAM:
+                    x.first_token_s = now_s - x.started_s
+                    endpoint.first_token.observe(now_s - started_s)
+            failed = answer.error.message if answer.error else ""
+            endpoint.observe(failed or (f"status {answer.status}" if answer.status >= 500 else ""))
+            return answer
+        assert error is not None
+        raise error
+
+    async def _send(
+        self, x: Exchange, call: Call | None, provider: Provider, endpoint: Endpoint, body: bytes
+    ) -> Answer:
+        """One try at one endpoint; a second, free one where a kept-alive connection turned out closed."""
+        request = provider.write_request(x, endpoint, body)
+        endpoint.requests += 1
+        connection = endpoint.pool.take()
+        is_replayable = x.method in (b"GET", b"HEAD") if call is None else call.is_replayable
+        while True:
+            if connection is None:
+                connection = await endpoint.pool.dial()
+            answer = Answer(x, call, connection, self._ticker, provider.timeouts)
+            connection.send(request, answer, is_head_request=x.method == b"HEAD")
+            try:
+                await answer.ready
+            except BaseException:
+                answer.cancel()
+                raise
+            error = answer.error
+            if error is None or error.retry is not Retry.REUSED_ONLY or not is_replayable:
+                return answer
+            connection = None
+
+    # --- the end --------------------------------------------------------------------------------------
+
+    def settle(self, x: Exchange) -> None:
+        """Count and log a finished exchange."""
+        seconds = self._metrics.finished(x, time.monotonic())
+        self._log.write(x, seconds)
+
+    def _own_lines(self, x: Exchange) -> bytes:
+        """The header lines the sidecar adds to an answer."""
+        model = b"x-sidecar-model: %b\r\n" % safe_value(x.model).encode() if x.model else b""
+        region = b"x-sidecar-region: %b\r\n" % safe_value(x.region).encode() if x.region else b""
+        return b"%b%bx-sidecar-provider: %b\r\nx-sidecar-attempts: %d\r\n%b" % (
+            model,
+            region,
+            safe_value(x.provider).encode(),
+            x.attempts,
+            b"server-timing: sidecar;dur=%.3f, provider;dur=%.3f\r\n"
+            % ((x.overhead_s or 0.0) * 1e3, x.upstream_s * 1e3),
+        )
+
+    def _request_id(self, given: bytes | None) -> str:
+        if given is not None and 0 < len(given) <= 128:
+            return given.decode("latin-1")
+        return f"{self._id_prefix}-{next(self._ids):x}"
+
+
+def _read_usage(x: Exchange, answer: Answer) -> None:
+    if answer.reader is not None:
+        x.usage = answer.reader.usage
+    elif answer.mode is Mode.PLAIN and answer.status == 200 and answer.is_whole:
+        x.usage = usage_of(answer.body)
+
+
+def _is_served(path: str) -> bool:
+    return _PATH.fullmatch(path) is not None or _MODEL_PATH.fullmatch(path) is not None
+
+
+def _is_our_host(value: bytes, allowed: frozenset[str]) -> bool:
+    """Whether a Host names this machine's loopback or a configured name; any port."""
+    host = value.decode("latin-1").lower()
+    name, colon, port = host.rpartition(":")
+    if colon and not name.endswith(":") and (port.isdigit() and len(port) <= 5 and int(port) < 65536):
+        host = name
+    return host in _LOOPBACK_HOSTS or host in allowed
+
+
+def _unknown_model(model: str) -> Reply:
+    message = f"The model `{model}` is not configured here; GET /v1/models lists what is."
+    return refuse(404, "model_not_found", message, param="model", flag="NR")
+
+
+_UNKNOWN_PATH = refuse(404, "unknown_url", "No such URL here: the API is under /v1.", flag="NR")

@@ -1,0 +1,236 @@
+"""The life of the process: build, listen, serve, reload, drain, exit.
+
+Order of start: everything that can fail for the configuration's sake comes before the first listener, the
+data listener comes last, so that a port that answers is a sidecar that works. Order of leaving (SIGTERM):
+readiness fails, requests are still served but each answer closes its connection, and the process exits once
+it has been idle for `drain.min`, at latest after `drain.max`, when open streams get an error event. A second
+signal, or Ctrl-C, skips the waiting.
+"""
+
+import asyncio
+import logging
+import signal
+import ssl
+import time
+from collections.abc import Callable
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from sidecar import __version__
+from sidecar.admin.app import admin_app, health_app
+from sidecar.clock import Ticker
+from sidecar.config.load import Loaded
+from sidecar.config.model import Config
+from sidecar.config.problems import ConfigError, Problem
+from sidecar.config.watch import Watcher
+from sidecar.downstream.listener import Listener, open_sites
+from sidecar.errors import ProxyError, Retry
+from sidecar.lane import Lane
+from sidecar.proxy import Proxy
+from sidecar.runtime import Runtime, Snapshot
+from sidecar.telemetry.access_log import AccessLog
+from sidecar.telemetry.metrics import Metrics
+
+_log = logging.getLogger("sidecar")
+
+# How often the configuration's files are looked at. A change is live after two looks.
+WATCH_S = 0.5
+DRAIN_STEP_S = 0.05
+
+
+class Sidecar:
+    """One running sidecar: `start`, then `wait_stopped` or `stop`. Admin's view of the process, too.
+
+    `reload` reads the configuration anew (ConfigError when it is not good); None: it never changes.
+    """
+
+    def __init__(self, loaded: Loaded, team: str, reload: Callable[[], Loaded] | None = None) -> None:
+        self.started_at = time.time()
+        self.bound: dict[str, list[str]] = {}
+        self.phase = "PRE_INITIALIZING"
+        self.metrics = Metrics(__version__)
+        self.registry = CollectorRegistry()
+        self.registry.register(self.metrics)
+
+        self._config = loaded.config
+        self._reload = reload
+        self._watcher = Watcher(loaded.files, interval_s=WATCH_S)
+        self._ticker = Ticker()
+        self._log = AccessLog(loaded.config.telemetry.access_log)
+        self.runtime = Runtime(self._ticker, self.metrics, team)
+        self._proxy = Proxy(self.runtime, self._ticker, self.metrics, self._log)
+        self._lane = Lane(lambda: self.runtime.snapshot, self._proxy.settle)
+        self._listener: Listener
+        self._runners: list[web.BaseRunner] = []
+        self._is_failed_by_hand = False
+        self._must_reload = False
+        self._leave = asyncio.Event()
+        self._is_quitting = False
+
+    # --- start ----------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Build and listen. Raises OSError when an address is taken or a file cannot be used."""
+        config = self._config
+        try:
+            self.runtime.apply(config)
+            self._log.start()
+            self._ticker.every_second(self._each_second)
+            self._ticker.every_tick(self._watch)
+            self._ticker.start()
+            self._listener = Listener(self._proxy, self._ticker, self._lane.handle)
+            listen = config.listen
+            health = web.AppRunner(health_app(self), access_log=None, shutdown_timeout=1.0)
+            admin = web.AppRunner(admin_app(self), access_log=None, shutdown_timeout=1.0)
+            data = web.ServerRunner(self._listener, shutdown_timeout=1.0)
+            for name, runner, address in (
+                ("health", health, listen.health),
+                ("admin", admin, listen.admin),
+                ("data", data, listen.data),
+            ):
+                await runner.setup()
+                self._runners.append(runner)
+                self.bound[name] = await open_sites(runner, address)
+        except BaseException:
+            await self._release()
+            raise
+        self.phase = "LIVE"
+        _log.info("listening: %s", ", ".join(f"{name} {' '.join(at)}" for name, at in self.bound.items()))
+
+    def handle_signals(self) -> None:
+        """SIGTERM drains, SIGINT or a second SIGTERM leaves at once, SIGHUP reloads."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._terminate)
+        loop.add_signal_handler(signal.SIGINT, self.quit)
+        loop.add_signal_handler(signal.SIGHUP, self.reload_soon)
+
+    # --- leaving --------------------------------------------------------------------------------------
+
+    async def wait_stopped(self) -> None:
+        """Serve until a signal, or the admin, says to leave; then leave."""
+        await self._leave.wait()
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Drain, unless told to hurry, and close everything."""
+        self.drain()
+        await self._drained()
+        self._listener.interrupt(_LEAVING)
+        await asyncio.sleep(DRAIN_STEP_S)  # what was written last leaves
+        await self._release()
+        _log.info("stopped")
+
+    def drain(self) -> None:
+        """Fail readiness and have every answer close its connection; requests are still served."""
+        if self.phase != "DRAINING":
+            self.phase = "DRAINING"
+            self._listener.drain()
+            _log.info("draining")
+
+    def quit(self) -> None:
+        """Leave without waiting for requests in progress."""
+        self._is_quitting = True
+        self._leave.set()
+
+    def _terminate(self) -> None:
+        if self._leave.is_set():
+            self._is_quitting = True
+        self._leave.set()
+
+    async def _drained(self) -> None:
+        """Wait until the listener has been idle for `drain.min`, at most `drain.max`."""
+        limits = self.runtime.snapshot.config.drain
+        now_s = time.monotonic()
+        end_s, idle_since_s = now_s + limits.max_s, now_s
+        while now_s < end_s and now_s - idle_since_s < limits.min_s and not self._is_quitting:
+            await asyncio.sleep(DRAIN_STEP_S)
+            now_s = time.monotonic()
+            if self._listener.busy_count:
+                idle_since_s = now_s
+
+    async def _release(self) -> None:
+        for runner in reversed(self._runners):
+            await runner.cleanup()
+        self._runners.clear()
+        await self._lane.close()
+        self.runtime.close()
+        self._ticker.stop()
+        self._log.close()
+
+    # --- reload ---------------------------------------------------------------------------------------
+
+    def reload_soon(self) -> None:
+        """Read the configuration again at the next tick, changed or not (SIGHUP)."""
+        self._must_reload = True
+
+    def _each_second(self, now_s: float) -> None:
+        self._log.flush()
+        self.metrics.log_lines_dropped = self._log.dropped
+        self.metrics.recent_first_token.advance(now_s)
+        self.metrics.recent_request.advance(now_s)
+
+    def _watch(self, now_s: float) -> None:
+        if self._reload is not None and (self._watcher.changed(now_s) or self._must_reload):
+            self._must_reload = False
+            self._reload_now(self._reload)
+
+    def _reload_now(self, read: Callable[[], Loaded]) -> None:
+        """Take a new configuration if it is good; otherwise the one in use stays, and that is said."""
+        try:
+            loaded = read()
+            _refuse_fixed_changes(self._config, loaded.config)
+            self.runtime.apply(loaded.config)
+        except (ConfigError, OSError, ssl.SSLError) as error:
+            problems = error.problems if isinstance(error, ConfigError) else (error,)
+            _log.error("reload refused, the last good configuration stays: %s", "; ".join(map(str, problems)))
+            if isinstance(error, ConfigError):
+                self._watcher.watch(error.files)
+            self._count_reload("failed")
+            return
+        self._config = loaded.config
+        self._watcher.watch(loaded.files)
+        self._count_reload("ok")
+        _log.info("configuration reloaded")
+
+    def _count_reload(self, result: str) -> None:
+        self.metrics.reloads[result] += 1
+        self.metrics.config_is_good = result == "ok"
+
+    # --- admin's view ---------------------------------------------------------------------------------
+
+    @property
+    def snapshot(self) -> Snapshot:
+        return self.runtime.snapshot
+
+    @property
+    def clock_lag_s(self) -> float:
+        return self._ticker.lag_s
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether new work is welcome."""
+        return self.phase == "LIVE" and not self._is_failed_by_hand
+
+    def fail_health(self, failed: bool) -> None:
+        self._is_failed_by_hand = failed
+
+
+def _refuse_fixed_changes(old: Config, new: Config) -> None:
+    """Listeners and the log are opened once; a file that moves them is refused rather than half applied."""
+    fixed = (
+        ("listen.data", old.listen.data, new.listen.data),
+        ("listen.admin", old.listen.admin, new.listen.admin),
+        ("listen.health", old.listen.health, new.listen.health),
+        ("telemetry.access_log", old.telemetry.access_log, new.telemetry.access_log),
+    )
+    problems = [
+        Problem(path, f"cannot change while running (it is {a}, the file says {b}): restart the sidecar")
+        for path, a, b in fixed
+        if a != b
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+_LEAVING = ProxyError("DR", 503, "draining", "The sidecar is shutting down; ask again.", Retry.YES)

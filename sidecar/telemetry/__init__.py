@@ -1,0 +1,1 @@
+"""What operators see: metrics, quantiles and the access log."""

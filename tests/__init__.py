@@ -1,0 +1,1 @@
+"""Tests and benchmarks of the sidecar, in folders that mirror the package."""

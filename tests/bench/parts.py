@@ -1,0 +1,98 @@
+"""ns per call of single functions of the request path: `python -m tests.bench.parts [WORD ...]`.
+
+To add one, write a function that sets up and returns what to time:
+
+    @part("headers: forward a request")
+    def _forward() -> Call:
+        headers = ...
+        return lambda: forward(headers)
+
+Each figure is the best of several repeats: noise only ever adds. It includes the call of the callable itself,
+which "empty call" shows.
+"""
+
+import sys
+import timeit
+from collections.abc import Callable
+
+import httptools
+import orjson
+
+from tests.bench import traffic
+
+Call = Callable[[], object]
+PARTS: dict[str, Callable[[], Call]] = {}
+_REPEATS = 7
+_REPEAT_S = 0.1
+
+
+def part(name: str) -> Callable[[Callable[[], Call]], Callable[[], Call]]:
+    """Register a set-up function under `name`."""
+
+    def register(setup: Callable[[], Call]) -> Callable[[], Call]:
+        if name in PARTS:
+            raise ValueError(f"two parts named {name!r}")
+        PARTS[name] = setup
+        return setup
+
+    return register
+
+
+@part("empty call")
+def _empty() -> Call:
+    return lambda: None
+
+
+@part("orjson.loads, 400 B request")
+def _orjson_loads() -> Call:
+    body = traffic.PLAIN_REQUEST
+    return lambda: orjson.loads(body)
+
+
+@part("httptools, request with 18 headers, no callbacks")
+def _httptools_request() -> Call:
+    request = traffic.http_request(8080, traffic.PLAIN_REQUEST)
+    parser = httptools.HttpRequestParser(object())
+    return lambda: parser.feed_data(request)
+
+
+@part("httptools, request with 18 headers, on_header collects")
+def _httptools_headers() -> Call:
+    class Collector:
+        def __init__(self) -> None:
+            self.headers: list[tuple[bytes, bytes]] = []
+
+        def on_message_begin(self) -> None:
+            self.headers = []
+
+        def on_header(self, name: bytes, value: bytes) -> None:
+            self.headers.append((name, value))
+
+    request = traffic.http_request(8080, traffic.PLAIN_REQUEST)
+    parser = httptools.HttpRequestParser(Collector())
+    return lambda: parser.feed_data(request)
+
+
+def nanoseconds(call: Call) -> float:
+    """The best ns per call of several repeats, each about `_REPEAT_S` long."""
+    timer = timeit.Timer(call)
+    calls, took_s = timer.autorange()
+    calls = max(1, int(calls * _REPEAT_S / took_s))
+    return min(timer.repeat(_REPEATS, calls)) / calls * 1e9
+
+
+def main() -> None:
+    """Time the parts whose name has one of the words given, or all."""
+    words = [word.lower() for word in sys.argv[1:]]
+    chosen = {
+        name: setup
+        for name, setup in PARTS.items()
+        if not words or any(word in name.lower() for word in words)
+    }
+    width = max(map(len, chosen), default=0)
+    for name, setup in chosen.items():
+        print(f"{name:<{width}}  {nanoseconds(setup()):>10,.0f} ns", flush=True)
+
+
+if __name__ == "__main__":
+    main()
