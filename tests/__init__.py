@@ -1,1 +1,1 @@
-"""Tests and benchmarks of the sidecar, in folders that mirror the package."""
+"""The tests mirror the package; `integration` and `conformance` use real sockets, `support` is shared."""

@@ -86,7 +86,7 @@ class DemoProvider:
         self.port = 0
         self._runner: web.AppRunner | None = None
         self._listener: asyncio.Server | None = None
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._serving: dict[asyncio.Task[Any], asyncio.BaseProtocol] = {}
 
     @property
     def url(self) -> str:
@@ -156,7 +156,7 @@ class DemoProvider:
         self._listener = self._runner = None
         if listener is not None:
             listener.close()
-        for task in tuple(self._tasks):
+        for task in tuple(self._serving):
             task.cancel()
         if runner is not None:
             await runner.cleanup()
@@ -164,8 +164,10 @@ class DemoProvider:
     def close_idle_connections(self) -> None:
         """Close the keep-alive connections nobody is using: what a client meets as a stale connection."""
         if self._runner is not None and self._runner.server is not None:
+            busy = set(self._serving.values())
             for connection in self._runner.server.connections:
-                connection.close()
+                if connection not in busy:
+                    connection.force_close()
 
     # The road of every request
 
@@ -184,7 +186,7 @@ class DemoProvider:
             return await handler(request)
         task = asyncio.current_task()
         if task is not None:
-            self._tasks.add(task)
+            self._serving[task] = request.protocol
         self.attempts += 1
         self.open_requests += 1
         try:
@@ -199,7 +201,7 @@ class DemoProvider:
         finally:
             self.open_requests -= 1
             if task is not None:
-                self._tasks.discard(task)
+                del self._serving[task]
 
     async def _serve(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         received = await receive(request, asyncio.get_running_loop().time())

@@ -48,7 +48,7 @@ async def test_a_prompt_beyond_the_context_is_refused(provider: DemoProvider) ->
 
 async def test_prefill_is_continued_or_refused(provider: DemoProvider) -> None:
     provider.scenario.answer = "one two three"
-    body = {**QUESTION, "messages": [*QUESTION["messages"], {"role": "assistant", "content": "one t"}]}  # type: ignore[misc]
+    body = {**QUESTION, "messages": [*QUESTION["messages"], {"role": "assistant", "content": "one t"}]}
     assert b'"content":"wo three"' in (await talk(provider, body)).body
     provider.scenario.refuse_prefill = True
     assert b" 400 " in (await talk(provider, body)).head

@@ -1,0 +1,1 @@
+"""Bytes in, bytes expected: published and own vectors sent over real sockets."""

@@ -1,0 +1,1 @@
+"""The running product on real sockets, with real clients."""

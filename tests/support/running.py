@@ -1,0 +1,59 @@
+"""A sidecar in this process, on real sockets and free ports."""
+
+import contextlib
+import os
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import orjson
+
+from sidecar.config.load import parse
+from sidecar.server import Sidecar
+
+ENVIRON = {"KEY": "sk-provider-secret"}
+
+
+class Running:
+    """A started sidecar and where it listens."""
+
+    def __init__(self, sidecar: Sidecar) -> None:
+        self.sidecar = sidecar
+        self.port = port_of(sidecar.bound["data"][0])
+        self.url = f"http://127.0.0.1:{self.port}/v1"
+        self.admin_url = f"http://{sidecar.bound['admin'][0]}"
+        self.health_url = f"http://{sidecar.bound['health'][0]}"
+
+
+def port_of(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
+def config_for(*urls: str, **changes: Any) -> dict[str, Any]:
+    """A configuration tree: one provider `p` with a key and these endpoints, every model; free ports.
+
+    `changes` replace top-level sections; `provider` is merged into the provider.
+    """
+    provider = {"api_key": {"env": "KEY"}, "endpoints": [{"url": url} for url in urls]}
+    provider.update(changes.pop("provider", {}))
+    tree: dict[str, Any] = {
+        "listen": {"data": "127.0.0.1:0", "admin": "127.0.0.1:0", "health": "127.0.0.1:0"},
+        "drain": {"min": "0s", "max": "1s"},
+        "providers": {"p": provider},
+        "models": {"*": {"provider": "p"}},
+        "telemetry": {"access_log": "off"},
+    }
+    tree["listen"].update(changes.pop("listen", {}))
+    tree.update(changes)
+    return tree
+
+
+@contextlib.asynccontextmanager
+async def running(tree: Mapping[str, Any], environ: Mapping[str, str] = ENVIRON) -> AsyncIterator[Running]:
+    """A sidecar with this configuration; stopped at the end."""
+    sidecar = Sidecar(parse(orjson.dumps(tree), {**os.environ, **environ}), team="test")
+    await sidecar.start()
+    try:
+        yield Running(sidecar)
+    finally:
+        sidecar.quit()
+        await sidecar.stop()
