@@ -19,9 +19,9 @@ import enum
 from sidecar.clock import NEVER, Ticker
 from sidecar.config.model import Timeouts
 from sidecar.errors import ProxyError, error_object
-from sidecar.exchange import Exchange, Header
+from sidecar.exchange import Exchange
 from sidecar.flow import Signal
-from sidecar.headers import find
+from sidecar.headers import ResponseHead
 from sidecar.openai import Call, StreamReader, Verdict
 from sidecar.sse import MAX_HELD_BYTES, split
 from sidecar.upstream.connection import Connection
@@ -41,6 +41,9 @@ class Mode(enum.Enum):
     STREAM = 2
 
 
+RAW, PLAIN, STREAM = Mode  # a look-up on the class costs 0.1 µs each
+
+
 class Answer:
     """The sink of one attempt. `error` is set when it is lost; `status` 0 until the head is there."""
 
@@ -50,8 +53,9 @@ class Answer:
         self.ready = Signal()
         self.done = Signal()
         self.status = 0
-        self.headers: list[Header] = []
-        self.mode = Mode.RAW if call is None else Mode.PLAIN
+        self.lines: list[bytes] = []  # of the head, as they go back to the caller
+        self._head: ResponseHead | None = None
+        self.mode = RAW if call is None else PLAIN
         self.error: ProxyError | None = None
         self.is_whole = False
 
@@ -85,8 +89,7 @@ class Answer:
     @property
     def length(self) -> int | None:
         """The body's length where the provider said it and the bytes are passed on as they are."""
-        value = find(self.headers, b"content-length")
-        return int(value) if value.isdigit() and self.mode is not Mode.STREAM else None
+        return self._head.length if self._head is not None and self.mode is not STREAM else None
 
     def relay(self) -> None:
         """Pass on what is held, and from now on what comes. The caller's head has been sent."""
@@ -126,24 +129,25 @@ class Answer:
 
     # --- the upstream connection's calls --------------------------------------------------------------
 
-    def on_head(self, status: int, headers: list[Header]) -> None:
+    def on_head(self, status: int, head: ResponseHead, lines: list[bytes]) -> None:
         self.status = status
-        self.headers = headers
+        self._head = head
+        self.lines = lines
         if self._call is None:
             self._touch()
             self.ready.set()
-        elif status == 200 and find(headers, b"content-type").lower().startswith(b"text/event-stream"):
-            self.mode = Mode.STREAM
+        elif status == 200 and head.content_type.startswith(b"text/event-stream"):
+            self.mode = STREAM
             call = self._call
             self.reader = StreamReader(self._x.kind, call.choices, strip_usage=call.strip_usage)
         else:
             self.deadline_s = min(self._answer_end_s, self._end_s)
 
     def on_data(self, data: bytes) -> None:
-        if self.mode is Mode.STREAM:
+        if self.mode is STREAM:
             self._take_events(data)
         elif self._is_relaying:
-            if self.mode is Mode.RAW:
+            if self.mode is RAW:
                 self._touch()
             self._send(data)
         else:
@@ -241,14 +245,14 @@ class Answer:
 
     def _touch(self) -> None:
         """Bytes came: the idle deadline starts anew. Before the first content of a stream it does not."""
-        if self.mode is Mode.STREAM and not self.ready.is_set:
+        if self.mode is STREAM and not self.ready.is_set:
             return
         limit_s = HANG_UP_S if self.reader is not None and self.reader.is_complete else self._idle_s
         self.deadline_s = min(self._ticker.now_s + limit_s, self._end_s)
 
     def _judge_end(self) -> ProxyError | None:
         """Whether an answer whose bytes ended properly is whole in its own terms."""
-        if self.mode is Mode.STREAM:
+        if self.mode is STREAM:
             reader = self.reader
             assert reader is not None
             if not reader.is_complete and not reader.failed:
@@ -256,10 +260,10 @@ class Answer:
             if self._rest:
                 self._pass_on([self._rest])
             return None
-        if self.mode is Mode.PLAIN and self.status == 200:
+        if self.mode is PLAIN and self.status == 200:
             if not self._held_bytes and self._x.method != b"HEAD":
                 return _empty("an empty answer")
-            if find(self.headers, b"content-type").lower().startswith(b"text/html"):
+            if self._head is not None and self._head.content_type.startswith(b"text/html"):
                 return _empty("an HTML page instead of an answer")
         return None
 
@@ -273,7 +277,7 @@ class Answer:
         x = self._x
         x.flag = error.flag
         last = b""
-        if self.mode is Mode.STREAM:
+        if self.mode is STREAM:
             # Part of an oversized event may be out already: a blank line first, so that this one parses.
             gap = b"\n\n" if self._is_oversized else b""
             last = gap + b"data: " + error_object(error.status, error.code, error.message) + b"\n\n"

@@ -1,44 +1,48 @@
-"""Header facts: which fields end here, which go on, and how both heads are written.
+"""Header facts: which fields end here, which go on, and how heads are read.
 
 Hop-by-hop fields and everything the Connection field names end at the proxy (RFC 9110 section 7.6.1). Fields
 by which a caller could speak for somebody else (x-forwarded-*, x-sidecar-*, x-original-url) never reach a
 provider. Cookies do not either: on a loopback address a browser or an SDK would send one provider's cookies
 to another.
+
+Heads are read from their bytes after llhttp has judged them: it has refused folded lines, bare line ends,
+control characters and malformed names, so that splitting at CRLF gives just the fields it saw. That is 5 µs
+cheaper than a Python call per field, and what goes on is the sender's own line. A client sends nearly the
+same lines with every request, so what was found out about a line is remembered.
 """
 
-from collections.abc import Iterable
+import re
 from urllib.parse import quote
 
-from sidecar.errors import bad_request
-from sidecar.exchange import Header, Reply
+from sidecar.errors import bad_request, refuse
+from sidecar.exchange import Reply, RequestHead
 
 MAX_COUNT = 256
 MAX_LINE_BYTES = 8190
 MAX_TOTAL_BYTES = 65536
 
-# RFC 9110 section 7.6.1 and the old Proxy-* family.
-HOP_BY_HOP = frozenset(
+# RFC 9110 section 7.6.1, the old Proxy-* family, and HTTP/2's.
+_HOP_BY_HOP = frozenset(
     (
         b"connection",
+        b"http2-settings",
         b"keep-alive",
         b"proxy-authenticate",
-        b"proxy-authorization",
         b"proxy-authentication-info",
+        b"proxy-authorization",
         b"proxy-connection",
         b"te",
         b"trailer",
         b"transfer-encoding",
         b"upgrade",
-        b"http2-settings",
     )
 )
 # Where a caller's key may stand. They are taken out here and the right one is put in per provider.
-CREDENTIALS = frozenset((b"authorization", b"x-api-key", b"api-key"))
-_NOT_FORWARDED = (
-    HOP_BY_HOP
-    | CREDENTIALS
-    | {
-        b"accept-encoding",  # identity for inference, the caller's own for the rest: see upstream_head
+CREDENTIALS = (b"authorization", b"x-api-key", b"api-key")
+_NOT_FORWARDED = _HOP_BY_HOP.union(
+    CREDENTIALS,
+    (
+        b"accept-encoding",  # identity for inference, the caller's own for the rest: see Provider
         b"content-length",
         b"cookie",
         b"expect",
@@ -49,92 +53,217 @@ _NOT_FORWARDED = (
         b"x-original-url",
         b"x-real-ip",
         b"x-rewrite-url",
-    }
+    ),
 )
 _NOT_FORWARDED_PREFIXES = (b"x-sidecar-", b"x-forwarded-", b"sec-fetch-")
-_NOT_RETURNED = HOP_BY_HOP | {b"content-length", b"alt-svc"}
+_NOT_RETURNED = _HOP_BY_HOP.union((b"content-length", b"alt-svc"))
 _NOT_RETURNED_PREFIXES = (b"x-sidecar-", b"access-control-")
 # Twice one of these and two readers of the message could disagree on what it is.
-_SINGLE = frozenset(
-    (
-        b"authorization",
-        b"content-length",
-        b"content-type",
-        b"expect",
-        b"host",
-        b"origin",
-        b"transfer-encoding",
-        b"x-api-key",
-    )
+_SINGLE = (
+    b"authorization",
+    b"content-length",
+    b"content-type",
+    b"expect",
+    b"host",
+    b"origin",
+    b"transfer-encoding",
+    b"x-api-key",
 )
+_PLAIN_CONNECTION = frozenset((b"keep-alive", b"close"))
+
+# What was found out about heads, lines and names seen before; all bounded.
+_REMEMBERED = 1024
+_REMEMBERED_BYTES = 256
+_REMEMBERED_HEADS = 128
+_REMEMBERED_HEAD_BYTES = 4096
+_heads: dict[tuple[bytes, bytes], RequestHead] = {}
+_request_lines: dict[bytes, tuple[bytes, bytes, bool]] = {}
 
 
-def read_fields(headers: list[Header]) -> tuple[dict[bytes, bytes], list[bytes]] | Reply:
-    """The request's fields by lower-case name, and the lines that go on to a provider; or a 400.
+# --- requests ------------------------------------------------------------------------------------------
 
-    httptools has refused malformed names, line folding and control characters before this.
+
+def recall_request_head(raw: bytes) -> tuple[RequestHead, int] | None:
+    """The head whose bytes, but for the digits of its length, llhttp has accepted before; and the length.
+
+    An app's requests mostly differ in nothing else. Such a head needs no second judgement: 8 µs saved.
     """
-    fields: dict[bytes, bytes] = {}
-    lines: list[bytes] = []
-    for name, value in headers:
-        lower = name.lower()
-        if lower in fields and lower in _SINGLE:
-            return bad_request(f"The header {lower.decode()} was sent twice; send it once.", close=True)
-        fields[lower] = value
-        if lower not in _NOT_FORWARDED and not lower.startswith(_NOT_FORWARDED_PREFIXES):
-            lines.append(b"%b: %b\r\n" % (name, value))
-    every_value = b"".join([value for _, value in headers])
-    if not every_value.isascii() or b"\x7f" in every_value:
-        return bad_request("A header value has bytes outside printable ASCII.", close=True)
+    key, digits = _without_length(raw)
+    known = _heads.get(key)
+    if known is None or not (digits.isdigit() and len(digits) < 12):
+        return None
+    return known, int(digits)
+
+
+def remember_request_head(raw: bytes, head: RequestHead) -> None:
+    """Keep a head for recall, if its length is all that frames its body."""
+    if len(raw) <= _REMEMBERED_HEAD_BYTES and _UNUSUAL.isdisjoint(head.fields):
+        if len(_heads) >= _REMEMBERED_HEADS:
+            _heads.clear()
+        _heads[_without_length(raw)[0]] = head
+
+
+_UNUSUAL = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
+
+
+def _without_length(raw: bytes) -> tuple[tuple[bytes, bytes], bytes]:
+    """The head around the digits of Content-Length, and these; `0` where there is no such line."""
+    start = raw.find(b"\r\nContent-Length: ") + 18
+    if start == 17:
+        start = raw.find(b"\r\ncontent-length: ") + 18
+        if start == 17:
+            return (raw, b""), b"0"
+    end = raw.index(b"\r\n", start)
+    return (raw[:start], raw[end:]), raw[start:end]
+
+
+def read_request_head(raw: bytes) -> tuple[RequestHead, int | None] | Reply:
+    """A head, blank line included, that llhttp has accepted: what it says and the body's length (None:
+    chunked); or a refusal for what llhttp lets pass and a proxy must not.
+    """
+    head = _read_request_head(raw)
+    if isinstance(head, Reply):
+        return head
+    if b"transfer-encoding" in head.fields:
+        return head, None
+    return head, int(head.fields.get(b"content-length", b"0"))
+
+
+def _read_request_head(raw: bytes) -> RequestHead | Reply:
+    lines = raw.strip(b"\r\n").split(b"\r\n")
+    if len(raw) > MAX_LINE_BYTES and (len(raw) > MAX_TOTAL_BYTES or max(map(len, lines)) > MAX_LINE_BYTES):
+        return LARGE_HEAD
+    if len(lines) > MAX_COUNT + 1:
+        return LARGE_HEAD
+    if not raw.isascii() or b"\x7f" in raw:
+        return bad_request("The request head has bytes outside printable ASCII.", close=True)
+    method, target, version = lines[0].split(b" ")
+    if version not in (b"HTTP/1.1", b"HTTP/1.0"):
+        return bad_request("Only HTTP/1.1 and HTTP/1.0 are served here.", close=True)
+    if not target.startswith(b"/") or b"#" in target:
+        return bad_request("The request target must be a path such as /v1/models.", close=True)
+    head = RequestHead(method, target, 0 if version == b"HTTP/1.0" else 1)
+    del lines[0]
+    fields, forward = head.fields, head.forward
+    for line in lines:
+        name, value, goes_on = _request_lines.get(line) or _read_line(line)
+        fields[name] = value
+        if goes_on:
+            forward.append(line)
+    if len(fields) != len(lines):
+        names = [_split(line)[0] for line in lines]
+        for name in _SINGLE:
+            if names.count(name) > 1:
+                return bad_request(f"The header {name.decode()} was sent twice; send it once.", close=True)
     named = fields.get(b"connection")
     if named is not None and named not in _PLAIN_CONNECTION:
-        lines = _without(lines, {name.strip().lower() for name in named.split(b",")})
-    return fields, lines
+        head.forward = without(forward, {name.strip().lower() for name in named.split(b",")})
+    return _refuse_framing(head) or head
 
 
-_PLAIN_CONNECTION = frozenset((b"keep-alive", b"close", b"Keep-Alive", b"Close"))
+def _refuse_framing(head: RequestHead) -> Reply | None:
+    coding = head.fields.get(b"transfer-encoding")
+    if coding is not None and (coding.lower() != b"chunked" or head.minor == 0):
+        return bad_request("The only Transfer-Encoding understood is `chunked`, in HTTP/1.1.", close=True)
+    if head.minor == 1 and b"host" not in head.fields:
+        return bad_request("HTTP/1.1 needs a Host header.", close=True)
+    expect = head.fields.get(b"expect")
+    if expect is not None and expect.lower() != b"100-continue":
+        return refuse(417, "expectation_failed", "The only Expect understood is 100-continue.", close=True)
+    return None
 
 
-def _without(lines: list[bytes], names: set[bytes]) -> list[bytes]:
+def _read_line(line: bytes) -> tuple[bytes, bytes, bool]:
+    """Name in lower case, value, and whether the line goes on to a provider."""
+    name, value = _split(line)
+    known = (name, value, name not in _NOT_FORWARDED and not name.startswith(_NOT_FORWARDED_PREFIXES))
+    if len(line) <= _REMEMBERED_BYTES:
+        if len(_request_lines) >= _REMEMBERED:
+            _request_lines.clear()
+        _request_lines[line] = known
+    return known
+
+
+def _split(line: bytes) -> tuple[bytes, bytes]:
+    name, _, value = line.partition(b":")
+    return name.lower(), value.strip(b" \t")
+
+
+def without(lines: list[bytes], names: set[bytes] | frozenset[bytes]) -> list[bytes]:
+    """`lines` less those of the fields in `names` (lower case)."""
     return [line for line in lines if line[: line.index(b":")].lower() not in names]
 
 
-def over_limit(headers: list[Header], target: bytes) -> bool:
-    """Whether a request head is larger than the limits of this module."""
-    if len(headers) > MAX_COUNT or len(target) + 16 > MAX_LINE_BYTES:
-        return True
-    total = 0
-    for name, value in headers:
-        size = len(name) + len(value) + 4
-        if size > MAX_LINE_BYTES:
-            return True
-        total += size
-    return total > MAX_TOTAL_BYTES
+LARGE_HEAD = refuse(
+    431,
+    "headers_too_large",
+    f"The request head is over {MAX_COUNT} headers, {MAX_LINE_BYTES} bytes a line or 64 KiB.",
+    close=True,
+)
 
 
-def replace(lines: list[bytes], fields: dict[bytes, bytes], names: frozenset[bytes]) -> list[bytes]:
-    """`lines` without those named in `names`: a provider's configured headers win over the caller's."""
-    return lines if names.isdisjoint(fields) else _without(lines, set(names))
+# --- answers -------------------------------------------------------------------------------------------
 
 
-def response_lines(headers: Iterable[Header]) -> list[bytes]:
-    """The provider's response fields that go back to the caller, as lines."""
-    lines: list[bytes] = []
-    for name, value in headers:
-        lower = name.lower()
-        if lower not in _NOT_RETURNED and not lower.startswith(_NOT_RETURNED_PREFIXES):
-            lines.append(b"%b: %b\r\n" % (name, value))
-    return lines
+_DROPPED = re.compile(
+    rb"\r\n(?:%b|%b):[^\r]*"
+    % (
+        b"|".join(sorted(_NOT_RETURNED)),
+        b"|".join(prefix + b"[^:]*" for prefix in _NOT_RETURNED_PREFIXES),
+    ),
+    re.IGNORECASE,
+)
 
 
-def find(headers: Iterable[Header], wanted: bytes) -> bytes:
-    """The first value of the field `wanted` (lower case), or empty."""
-    for name, value in headers:
-        if len(name) == len(wanted) and name.lower() == wanted:
-            return value
-    return b""
+class ResponseHead:
+    """A provider's answer head that llhttp has accepted, status line to blank line.
+
+    One regular expression takes out what ends here (1.6 µs; a look at each field costs 4).
+    """
+
+    __slots__ = ("_lower", "coding", "content_type")
+
+    def __init__(self, raw: bytes) -> None:
+        self._lower = raw.lower()
+        self.content_type = self._value(b"content-type")
+        self.coding = self._value(b"transfer-encoding")
+
+    @property
+    def length(self) -> int | None:
+        """The Content-Length, where there is one."""
+        value = self._value(b"content-length")
+        return int(value) if value.isdigit() else None
+
+    @property
+    def idle_limit_s(self) -> float | None:
+        """What `Keep-Alive: timeout` says."""
+        value = self._value(b"keep-alive")
+        return _keep_alive_timeout(value) if value else None
+
+    def _value(self, name: bytes) -> bytes:
+        """A field's value in lower case; empty where it is missing."""
+        start = self._lower.find(b"\r\n%b:" % name)
+        if start < 0:
+            return b""
+        start += len(name) + 3
+        return self._lower[start : self._lower.index(b"\r", start)].strip(b" \t")
 
 
-def safe_value(text: str) -> str:
+def returned_lines(raw: bytes) -> list[bytes]:
+    """The lines of an answer's head that go back to the caller, CRLF between them."""
+    kept = _DROPPED.sub(b"", raw[raw.index(b"\r") : -4])
+    return [kept[2:]] if kept else []
+
+
+def _keep_alive_timeout(value: bytes) -> float | None:
+    """Seconds of `Keep-Alive: timeout=5, max=100`."""
+    for part in value.split(b","):
+        name, _, number = part.strip().partition(b"=")
+        if name.lower() == b"timeout" and number.isdigit():
+            return float(number)
+    return None
+
+
+def safe_value(text: str) -> bytes:
     """`text` as it may stand in a header: percent-encoded where it is not plain ASCII."""
-    return text if text.isascii() and text.isprintable() else quote(text, safe="/:@.-_")
+    return (text if text.isascii() and text.isprintable() else quote(text, safe="/:@.-_")).encode()

@@ -16,8 +16,8 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from sidecar.errors import refuse
-from sidecar.exchange import Exchange, Header, Reply
-from sidecar.headers import read_fields, response_lines
+from sidecar.exchange import Exchange, Reply, RequestHead
+from sidecar.headers import read_request_head, returned_lines
 from sidecar.runtime import Snapshot
 from sidecar.tasks import spawn
 from sidecar.upstream.endpoint import Endpoint
@@ -82,9 +82,9 @@ class Lane:
             ssl=endpoint.pool.address.tls or True,
             timeout=timeout,
         ) as upstream:
-            response = web.StreamResponse(
-                status=upstream.status, headers=_headers(response_lines(upstream.raw_headers))
-            )
+            raw = b"\r\n".join((b"-", *(b": ".join(pair) for pair in upstream.raw_headers), b"", b""))
+            lines = b"\r\n".join(returned_lines(raw)).split(b"\r\n")
+            response = web.StreamResponse(status=upstream.status, headers=_headers(lines))
             response.force_close()
             response.content_length = upstream.content_length
             x.status = upstream.status
@@ -168,30 +168,28 @@ async def _copy(source: Any, sink: Any) -> None:
 
 def _exchange(request: web.BaseRequest, snapshot: Snapshot) -> Exchange:
     """The facts of a lane request, for the log; its bytes are aiohttp's."""
-    x = Exchange(cast(Any, None), time.monotonic())
-    x.method = request.method.encode()
-    x.path, _, query = request.raw_path.partition("?")
-    x.query = query.encode("latin-1")
+    # aiohttp has parsed the head by now; read again from the same lines, it is judged as on the fast path.
+    version = f"HTTP/{request.version.major}.{request.version.minor}"
+    first = f"{request.method} {request.raw_path} {version}".encode()
+    raw = b"\r\n".join((first, *(b": ".join(pair) for pair in request.raw_headers), b"", b""))
+    read = read_request_head(raw)
+    head = RequestHead() if isinstance(read, Reply) else read[0]
+    x = Exchange(cast(Any, None), time.monotonic(), head)
+    x.refusal = read if isinstance(read, Reply) else None
     x.team = snapshot.team
     x.keep_alive = False
-    read = read_fields(cast(list[Header], list(request.raw_headers)))
-    if isinstance(read, Reply):
-        x.refusal = read
-    else:
-        x.fields, x.forward_lines = read
     return x
 
 
 def _url(x: Exchange, endpoint: Endpoint) -> URL:
     scheme = "https" if endpoint.pool.address.tls is not None else "http"
-    authority = endpoint.host_line[6:].strip().decode()
-    query = f"?{x.query.decode('latin-1')}" if x.query else ""
-    return URL(f"{scheme}://{authority}{endpoint.prefix.decode()}{x.path[3:]}{query}", encoded=True)
+    authority = endpoint.host_line[6:].decode()
+    return URL(f"{scheme}://{authority}{endpoint.prefix.decode()}{x.target[3:].decode()}", encoded=True)
 
 
 def _headers(lines: list[bytes]) -> CIMultiDict[str]:
-    pairs = (line.rstrip(b"\r\n").decode("latin-1").partition(": ") for line in lines)
-    return CIMultiDict((name, value) for name, _, value in pairs)
+    pairs = (line.decode("latin-1").partition(":") for line in lines)
+    return CIMultiDict((name, value.strip()) for name, _, value in pairs)
 
 
 def _answer(x: Exchange, reply: Reply) -> web.Response:

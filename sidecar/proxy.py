@@ -7,19 +7,17 @@ Decisions are plain calls; the flow waits in two places only, for an endpoint's 
 for its end. In between the bytes go from connection to connection without it (answer.py).
 """
 
-import itertools
-import os
 import re
 import time
 from typing import Protocol
 
-from sidecar.answer import Answer, Mode
+from sidecar.answer import PLAIN, STREAM, Answer
 from sidecar.clock import Ticker
 from sidecar.errors import ClientGone, ProxyError, Retry, refuse
 from sidecar.exchange import Exchange, Reply
-from sidecar.headers import response_lines, safe_value
+from sidecar.headers import safe_value
 from sidecar.openai import KINDS, Call, ask_for_usage, read_call, usage_of
-from sidecar.runtime import Snapshot
+from sidecar.runtime import MAX_REMEMBERED_MODELS, Snapshot
 from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.metrics import Metrics
 from sidecar.upstream.endpoint import Endpoint
@@ -49,8 +47,7 @@ class Proxy:
         self._ticker = ticker
         self._metrics = metrics
         self._log = log
-        self._ids = itertools.count(1)
-        self._id_prefix = os.urandom(6).hex()
+        self._named: dict[tuple[str, str, str], bytes] = {}
 
     @property
     def max_body_bytes(self) -> int:
@@ -60,26 +57,15 @@ class Proxy:
 
     def admit(self, x: Exchange) -> Reply | None:
         """Judge a request by its head. The path is compared as it was sent, never decoded or joined."""
-        fields = x.fields
-        x.request_id = self._request_id(fields.get(b"x-request-id"))
-        if x.method not in METHODS:
-            return refuse(405, "method_not_allowed", "This method is not served here.", close=True)
-        host = fields.get(b"host")
-        if host is not None and not _is_our_host(host, self._live.snapshot.hosts):
-            message = "This Host is not allowed: use a loopback name or add it to listen.hosts."
-            return refuse(403, "host_not_allowed", message, close=True)
-        origin = fields.get(b"origin")
-        if origin is not None:
-            if origin.decode("latin-1") not in self._live.snapshot.origins:
-                message = "Browser origins are refused unless they stand in listen.origins."
-                return refuse(403, "origin_not_allowed", message, close=True)
-        elif fields.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
-            return refuse(403, "origin_not_allowed", "Requests from web pages are refused.", close=True)
+        snapshot = self._live.snapshot
         if x.method == b"POST":
             x.kind = KINDS.get(x.path, "")
-        if x.kind and b"content-encoding" in fields:
-            return refuse(415, "unsupported_encoding", "Send the JSON body uncompressed.", close=True)
-        return None
+        if x.head.admitted_by is snapshot:
+            return None
+        refusal = _judge_head(x, snapshot)
+        if refusal is None:
+            x.head.admitted_by = snapshot
+        return refusal
 
     def wants_lane(self, x: Exchange) -> bool:
         """Uploads and WebSockets: everything with a body that is no JSON, and every upgrade to one."""
@@ -138,11 +124,11 @@ class Proxy:
                 raise answer.error
 
             # Relay: whole in one write where it is whole already, else by callback to its end.
-            headers = [*response_lines(answer.headers), self._own_lines(x)]
-            if answer.is_whole and answer.mode is Mode.PLAIN:
-                client.respond(x, answer.status, headers, answer.body)
+            lines = [*answer.lines, self._own_lines(x)]
+            if answer.is_whole and answer.mode is PLAIN:
+                client.respond(x, answer.status, lines, answer.body)
             else:
-                client.begin(x, answer.status, headers, answer.length)
+                client.begin(x, answer.status, lines, answer.length)
                 self._metrics.streams_open += 1
                 try:
                     answer.relay()
@@ -188,7 +174,7 @@ class Proxy:
             if answer.error is None:
                 x.status = answer.status
                 x.overhead_s = started_s - x.started_s
-                if answer.mode is Mode.STREAM:
+                if answer.mode is STREAM:
                     x.first_token_s = now_s - x.started_s
                     endpoint.first_token.observe(now_s - started_s)
             failed = answer.error.message if answer.error else ""
@@ -228,29 +214,51 @@ class Proxy:
         self._log.write(x, seconds)
 
     def _own_lines(self, x: Exchange) -> bytes:
-        """The header lines the sidecar adds to an answer."""
-        model = b"x-sidecar-model: %b\r\n" % safe_value(x.model).encode() if x.model else b""
-        region = b"x-sidecar-region: %b\r\n" % safe_value(x.region).encode() if x.region else b""
-        return b"%b%bx-sidecar-provider: %b\r\nx-sidecar-attempts: %d\r\n%b" % (
-            model,
-            region,
-            safe_value(x.provider).encode(),
+        """The header lines the sidecar adds to an answer, the last without CRLF."""
+        key = (x.model, x.provider, x.region)
+        named = self._named.get(key)
+        if named is None:
+            if len(self._named) >= MAX_REMEMBERED_MODELS:
+                self._named.clear()
+            named = self._named[key] = _named_lines(*key)
+        return b"%bx-sidecar-attempts: %d\r\nserver-timing: sidecar;dur=%.3f, provider;dur=%.3f" % (
+            named,
             x.attempts,
-            b"server-timing: sidecar;dur=%.3f, provider;dur=%.3f\r\n"
-            % ((x.overhead_s or 0.0) * 1e3, x.upstream_s * 1e3),
+            (x.overhead_s or 0.0) * 1e3,
+            x.upstream_s * 1e3,
         )
 
-    def _request_id(self, given: bytes | None) -> str:
-        if given is not None and 0 < len(given) <= 128:
-            return given.decode("latin-1")
-        return f"{self._id_prefix}-{next(self._ids):x}"
+
+def _named_lines(model: str, provider: str, region: str) -> bytes:
+    pairs = ((b"model", model), (b"provider", provider), (b"region", region))
+    return b"".join(b"x-sidecar-%b: %b\r\n" % (name, safe_value(value)) for name, value in pairs if value)
 
 
 def _read_usage(x: Exchange, answer: Answer) -> None:
     if answer.reader is not None:
         x.usage = answer.reader.usage
-    elif answer.mode is Mode.PLAIN and answer.status == 200 and answer.is_whole:
+    elif answer.mode is PLAIN and answer.status == 200 and answer.is_whole:
         x.usage = usage_of(answer.body)
+
+
+def _judge_head(x: Exchange, snapshot: Snapshot) -> Reply | None:
+    fields = x.fields
+    if x.method not in METHODS:
+        return refuse(405, "method_not_allowed", "This method is not served here.", close=True)
+    host = fields.get(b"host")
+    if host is not None and not _is_our_host(host, snapshot.hosts):
+        message = "This Host is not allowed: use a loopback name or add it to listen.hosts."
+        return refuse(403, "host_not_allowed", message, close=True)
+    origin = fields.get(b"origin")
+    if origin is not None:
+        if origin.decode() not in snapshot.origins:
+            message = "Browser origins are refused unless they stand in listen.origins."
+            return refuse(403, "origin_not_allowed", message, close=True)
+    elif fields.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
+        return refuse(403, "origin_not_allowed", "Requests from web pages are refused.", close=True)
+    if x.kind and b"content-encoding" in fields:
+        return refuse(415, "unsupported_encoding", "Send the JSON body uncompressed.", close=True)
+    return None
 
 
 def _is_served(path: str) -> bool:
@@ -259,9 +267,9 @@ def _is_served(path: str) -> bool:
 
 def _is_our_host(value: bytes, allowed: frozenset[str]) -> bool:
     """Whether a Host names this machine's loopback or a configured name; any port."""
-    host = value.decode("latin-1").lower()
-    name, colon, port = host.rpartition(":")
-    if colon and not name.endswith(":") and (port.isdigit() and len(port) <= 5 and int(port) < 65536):
+    host = value.decode().lower()
+    name, _, port = host.rpartition(":")
+    if name and port.isdigit() and len(port) <= 5 and int(port) < 65536:
         host = name
     return host in _LOOPBACK_HOSTS or host in allowed
 

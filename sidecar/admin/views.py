@@ -3,12 +3,12 @@
 import os
 import platform
 import time
+from importlib import metadata
 from typing import Any
 
 import aiohttp
 import httptools
 import orjson
-import uvloop
 
 from sidecar import __version__
 from sidecar.admin.state import State
@@ -70,7 +70,7 @@ def server_info(state: State) -> dict[str, Any]:
             "aiohttp": aiohttp.__version__,
             "httptools": httptools.__version__,
             "orjson": orjson.__version__,
-            "uvloop": uvloop.__version__,
+            "uvloop": metadata.version("uvloop"),
         },
     }
 

@@ -120,6 +120,8 @@ class DemoProvider:
 
     async def start(self, host: str = "127.0.0.1", port: int = 0) -> None:
         """Listen. Port 0 takes a free one; a port of before serves a restart."""
+        if self._runner is not None:
+            raise RuntimeError(f"{self.region} is already listening on port {self.port}")
         # A new application each time: aiohttp's cannot be started twice.
         runner = web.AppRunner(
             self._application(),

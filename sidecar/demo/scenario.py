@@ -65,7 +65,7 @@ class Scenario(msgspec.Struct, forbid_unknown_fields=True):
     refuse_prefill: bool = False  # 400 when the last message is the assistant's
 
     # Connections and streams that break
-    break_next: Count | None = None  # only this many of the next requests meet what follows; None: all
+    break_next: Count | None = None  # only the next so many requests, of any kind, meet these; None: all
     hang: Literal["accept", "headers"] | None = None  # no byte ever; or the head and then nothing
     reset: Literal["accept", "head"] | None = None  # TCP RST before any byte; or after the head
     cut_after_events: Count | None = None

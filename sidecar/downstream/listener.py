@@ -59,7 +59,7 @@ class Listener(web.Server):
         handler.data_received(data)
 
 
-async def open_sites(runner: web.ServerRunner, address: Address) -> list[str]:
+async def open_sites(runner: web.BaseRunner, address: Address) -> list[str]:
     """Listen on `address`; for 127.0.0.1 on ::1 as well where the host has it. Returns what is bound.
 
     Port 0 picks a free one. Raises OSError when the address is taken.

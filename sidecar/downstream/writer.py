@@ -11,13 +11,13 @@ from http import HTTPStatus
 
 from sidecar.exchange import Exchange, Pausable, Reply
 
-_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+_STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}".encode() for s in HTTPStatus}
 _BODILESS = frozenset((204, 304))
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_CLOSE = b"connection: close\r\n"
-_KEEP = b"connection: keep-alive\r\n"
-_CHUNKED = b"transfer-encoding: chunked\r\n"
-_JSON = b"content-type: application/json\r\n"
+_CLOSE = b"connection: close"
+_KEEP = b"connection: keep-alive"
+_CHUNKED = b"transfer-encoding: chunked"
+_JSON = b"content-type: application/json"
 
 
 class AnswerWriter:
@@ -38,37 +38,38 @@ class AnswerWriter:
         if reply.close:
             x.keep_alive = False
         x.status, x.flag = reply.status, reply.flag
-        self.respond(x, reply.status, [_JSON, reply.headers], reply.body)
+        self.respond(x, reply.status, [_JSON, *reply.lines], reply.body)
 
-    def respond(self, x: Exchange, status: int, headers: list[bytes], body: bytes) -> None:
-        parts = [status_line(status), *headers, self._connection_line(x)]
+    def respond(self, x: Exchange, status: int, lines: list[bytes], body: bytes) -> None:
+        parts = [status_line(status), *lines]
+        self._add_connection_line(x, parts)
         if status not in _BODILESS:
-            parts.append(b"content-length: %d\r\n" % len(body))
-        parts.append(b"\r\n")
-        if x.method != b"HEAD" and status not in _BODILESS:
-            parts.append(body)
-            x.bytes_sent += len(body)
-        self._transport.write(b"".join(parts))
+            parts.append(b"content-length: %d" % len(body))
+        if x.method == b"HEAD" or status in _BODILESS:
+            body = b""
+        x.bytes_sent += len(body)
+        parts += (b"", body)
+        self._transport.write(b"\r\n".join(parts))
         self._finish(x)
 
     # --- answers in pieces ----------------------------------------------------------------------------
 
-    def begin(self, x: Exchange, status: int, headers: list[bytes], length: int | None) -> None:
+    def begin(self, x: Exchange, status: int, lines: list[bytes], length: int | None) -> None:
         self._is_bodiless = x.method == b"HEAD" or status in _BODILESS
         self._is_chunked = False
-        framing = b""
+        parts = [status_line(status), *lines]
         if length is not None:
-            framing = b"content-length: %d\r\n" % length
+            parts.append(b"content-length: %d" % length)
         elif self._is_bodiless:
             pass
         elif x.minor == 0:
             x.keep_alive = False
         else:
             self._is_chunked = True
-            framing = _CHUNKED
-        self._transport.write(
-            b"".join((status_line(status), *headers, self._connection_line(x), framing, b"\r\n"))
-        )
+            parts.append(_CHUNKED)
+        self._add_connection_line(x, parts)
+        parts += (b"", b"")
+        self._transport.write(b"\r\n".join(parts))
 
     def write(self, data: bytes) -> None:
         if self._is_chunked:
@@ -109,12 +110,13 @@ class AnswerWriter:
 
     # --- inside ---------------------------------------------------------------------------------------
 
-    def _connection_line(self, x: Exchange) -> bytes:
+    def _add_connection_line(self, x: Exchange, lines: list[bytes]) -> None:
         if self.must_close:
             x.keep_alive = False
         if not x.keep_alive:
-            return _CLOSE
-        return b"" if x.minor else _KEEP
+            lines.append(_CLOSE)
+        elif x.minor == 0:
+            lines.append(_KEEP)
 
     def _finish(self, x: Exchange) -> None:
         self._source = None
@@ -124,4 +126,4 @@ class AnswerWriter:
 
 def status_line(status: int) -> bytes:
     """The status line, with a reason of our own: a provider's reason is never copied."""
-    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown\r\n" % status
+    return _STATUS_LINES.get(status) or b"HTTP/1.1 %d Unknown" % status

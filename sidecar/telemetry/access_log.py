@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 
@@ -18,6 +19,18 @@ from sidecar.exchange import Exchange
 
 FLUSH_LINES = 256
 MAX_WAITING_BYTES = 4 * 1024 * 1024
+
+MAX_CONSTANTS = 1000
+MAX_ID_BYTES = 128
+
+_NAMES = ("method", "path", "team", "model", "provider", "region", "endpoint")
+_LINE = (
+    b'{"time":"%b","request_id":%b,%b,"status":%d,"flags":"%b","stream":%b,"attempts":%d,'
+    b'"duration_ms":%.3f,"first_token_ms":%b,"overhead_ms":%b,"bytes_received":%d,"bytes_sent":%d,%b}\n'
+)
+_TOKENS = b'"tokens_in":%d,"tokens_out":%d,"tokens_cached":%d'
+_NO_TOKENS = b'"tokens_in":null,"tokens_out":null,"tokens_cached":null'
+_BOOLEANS = (b"false", b"true")
 
 _log = logging.getLogger("sidecar")
 
@@ -29,13 +42,16 @@ class AccessLog:
         self.target = target
         self.dropped = 0
         self._is_on = target != "off"
+        self._constants: dict[tuple[Any, ...], bytes] = {}
+        self._id_prefix = os.urandom(6).hex().encode()
+        self._count = 0
         self._lines: list[bytes] = []
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._wake = threading.Condition()
         self._is_closing = False
         self._thread: threading.Thread | None = None
-        self._second = ""
+        self._second = b""
         self._second_at = 0
 
     def start(self) -> None:
@@ -51,7 +67,7 @@ class AccessLog:
         """Log one finished exchange."""
         if not self._is_on:
             return
-        self._lines.append(orjson.dumps(self._fields(x, seconds), option=orjson.OPT_APPEND_NEWLINE))
+        self._lines.append(self._line(x, seconds))
         if len(self._lines) >= FLUSH_LINES:
             self.flush()
 
@@ -77,40 +93,53 @@ class AccessLog:
         if self._thread is not None:
             self._thread.join(timeout=2.0)
 
-    def _fields(self, x: Exchange, seconds: float) -> dict[str, object]:
+    def _line(self, x: Exchange, seconds: float) -> bytes:
+        """The line. What repeats from request to request is encoded once: orjson on a dict costs 6 µs."""
+        named = (x.method, x.path, x.team, x.model, x.provider, x.region, x.endpoint)
+        constant = self._constants.get(named)
+        if constant is None:
+            constant = self._encode(named)
         usage = x.usage
-        return {
-            "time": self._timestamp(),
-            "request_id": x.request_id,
-            "method": x.method.decode("latin-1"),
-            "path": x.path,
-            "team": x.team,
-            "model": x.model,
-            "provider": x.provider,
-            "region": x.region,
-            "endpoint": x.endpoint,
-            "status": x.status,
-            "flags": x.flag,
-            "stream": x.stream,
-            "attempts": x.attempts,
-            "duration_ms": round(seconds * 1e3, 3),
-            "first_token_ms": None if x.first_token_s is None else round(x.first_token_s * 1e3, 3),
-            "overhead_ms": None if x.overhead_s is None else round(x.overhead_s * 1e3, 3),
-            "bytes_received": len(x.body),
-            "bytes_sent": x.bytes_sent,
-            "tokens_in": None if usage is None else usage.input,
-            "tokens_out": None if usage is None else usage.output,
-            "tokens_cached": None if usage is None else usage.cached,
-        }
+        return _LINE % (
+            self._timestamp(),
+            self._request_id(x),
+            constant,
+            x.status,
+            x.flag.encode(),
+            _BOOLEANS[x.stream],
+            x.attempts,
+            seconds * 1e3,
+            _milliseconds(x.first_token_s),
+            _milliseconds(x.overhead_s),
+            len(x.body),
+            x.bytes_sent,
+            _NO_TOKENS if usage is None else _TOKENS % (usage.input, usage.output, usage.cached),
+        )
 
-    def _timestamp(self) -> str:
+    def _request_id(self, x: Exchange) -> bytes:
+        """The caller's id, or one of our own, as JSON."""
+        given = x.fields.get(b"x-request-id")
+        if given is not None and len(given) <= MAX_ID_BYTES:
+            return orjson.dumps(given.decode())
+        self._count += 1
+        return b'"%b-%x"' % (self._id_prefix, self._count)
+
+    def _encode(self, named: tuple[Any, ...]) -> bytes:
+        method, *rest = named
+        pairs = zip(_NAMES, (method.decode("latin-1"), *rest), strict=True)
+        constant = orjson.dumps(dict(pairs))[1:-1]
+        if len(self._constants) >= MAX_CONSTANTS:
+            self._constants.clear()
+        self._constants[named] = constant
+        return constant
+
+    def _timestamp(self) -> bytes:
         """UTC with milliseconds; the part above is formatted once a second."""
-        now = time.time_ns() // 1_000_000
-        second, milliseconds = divmod(now, 1000)
+        second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
         if second != self._second_at:
             self._second_at = second
-            self._second = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.")
-        return f"{self._second}{milliseconds:03d}Z"
+            self._second = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S.").encode()
+        return b"%b%03dZ" % (self._second, nanoseconds // 1_000_000)
 
     # --- in the thread --------------------------------------------------------------------------------
 
@@ -144,3 +173,7 @@ class AccessLog:
 
     def _open(self) -> int:
         return os.open(self.target, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+
+def _milliseconds(seconds: float | None) -> bytes:
+    return b"null" if seconds is None else b"%.3f" % (seconds * 1e3)

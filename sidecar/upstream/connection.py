@@ -13,11 +13,10 @@ from typing import Protocol
 import httptools
 
 from sidecar.errors import ProxyError, Retry
-from sidecar.exchange import Header
-from sidecar.headers import MAX_TOTAL_BYTES
+from sidecar.headers import MAX_TOTAL_BYTES, ResponseHead, returned_lines
 
 _BODILESS = frozenset((204, 304))
-_MAX_TRAILERS = 64
+_MAX_INTERIM = 100
 
 
 class State(enum.Enum):
@@ -28,10 +27,14 @@ class State(enum.Enum):
     CLOSED = 2
 
 
+# Looking a member up on its class costs 0.1 µs each time (Python 3.11), a global a tenth of it.
+IDLE, BUSY, CLOSED = State
+
+
 class Sink(Protocol):
     """Who takes the answer. `on_end` or `on_error` is the last call, and comes exactly once."""
 
-    def on_head(self, status: int, headers: list[Header]) -> None: ...
+    def on_head(self, status: int, head: ResponseHead, lines: list[bytes]) -> None: ...
     def on_data(self, data: bytes) -> None: ...
     def on_end(self) -> None: ...
     def on_error(self, error: ProxyError) -> None: ...
@@ -46,7 +49,7 @@ class Connection(asyncio.Protocol):
 
         # Per-connection state.
         self.transport: asyncio.Transport
-        self.state = State.IDLE
+        self.state = IDLE
         self.is_reused = False
         self.idle_limit_s: float | None = None  # the provider's own `Keep-Alive: timeout`
         self.idle_since_s = 0.0
@@ -59,24 +62,20 @@ class Connection(asyncio.Protocol):
         self._begin()
 
     def _begin(self) -> None:
-        self._headers: list[Header] = []
+        self._raw = b""  # the head so far
+        self._head: ResponseHead | None = None
         self._status = 0
         self._pieces: list[bytes] = []
-        self._head_bytes = 0
-        self._trailers = 0
-        self._has_length = False
-        self._coding = b""
-        self._head_done = False
+        self._interim = 0
         self._head_told = False
         self._complete = False
         self._may_reuse = True
-        self._got_bytes = False
 
     # --- the request ----------------------------------------------------------------------------------
 
     def send(self, request: bytes, sink: Sink, *, is_head_request: bool = False) -> None:
         """Write a whole request; its answer goes to `sink`."""
-        self.state = State.BUSY
+        self.state = BUSY
         self._sink = sink
         self._is_head_request = is_head_request
         self._begin()
@@ -89,17 +88,17 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close without waiting for unsent bytes."""
-        self.state = State.CLOSED
+        self.state = CLOSED
         self.transport.abort()
 
     def pause_reading(self) -> None:
         """Stop taking the provider's bytes; TCP holds it back."""
-        if self.state is State.BUSY:
+        if self.state is BUSY:
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Take bytes again."""
-        if self.state is State.BUSY:
+        if self.state is BUSY:
             self.transport.resume_reading()
 
     # --- asyncio's calls ------------------------------------------------------------------------------
@@ -108,28 +107,28 @@ class Connection(asyncio.Protocol):
         self.transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        if self.state is not State.BUSY:
+        if self.state is not BUSY:
             self.close()  # bytes nobody asked for: an answer that would be taken for the next request's
             return
-        self._got_bytes = True
-        if not self._head_done:
-            self._head_bytes += len(data)
+        if self._head is None:
+            self._raw += data
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserUpgrade, httptools.HttpParserError) as error:
             if not self._complete:
                 return self._fail(f"broke HTTP ({_reason(error)})")
             self._may_reuse = False  # the answer was whole; what came behind it spoils the connection only
-        if not self._head_done and self._head_bytes > MAX_TOTAL_BYTES:
+        if self._head is None and len(self._raw) > MAX_TOTAL_BYTES:
             return self._fail("sent a header block over 64 KiB")
         self._deliver()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        was_idle = self.state is State.IDLE
-        self.state = State.CLOSED
+        was_idle = self.state is IDLE
+        self.state = CLOSED
         sink, self._sink = self._sink, None
         if sink is not None:
-            if self._head_done and not self._has_length and not self._coding and exc is None:
+            head = self._head
+            if head is not None and head.length is None and not head.coding and exc is None:
                 sink.on_end()  # a body that ends with the connection (RFC 9112 section 6.3, item 8)
             else:
                 sink.on_error(self._lost_error())
@@ -141,46 +140,34 @@ class Connection(asyncio.Protocol):
         if self._complete:
             self._may_reuse = False
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self._head_done:
-            self._trailers += 1
-            if self._trailers > _MAX_TRAILERS:
-                raise ValueError("too many trailers")
-            return
-        size = len(name)
-        if size == 14 and name.lower() == b"content-length":
-            self._has_length = True
-        elif size == 17 and name.lower() == b"transfer-encoding":
-            self._coding = value
-        elif size == 10 and name.lower() == b"keep-alive":
-            self.idle_limit_s = _keep_alive_timeout(value)
-        self._headers.append((name, value))
-
     def on_headers_complete(self) -> None:
         if self._complete:
             return
         status = self._parser.get_status_code()
+        end = self._raw.index(b"\r\n\r\n") + 4
         if status < 200:
-            if status < 100:
+            if status < 100 or self._interim >= _MAX_INTERIM:
                 raise ValueError(f"status {status}")
-            self._headers = []  # interim answers are ours to swallow: we did not ask for them
-            self._coding, self._has_length = b"", False
+            self._interim += 1  # interim answers are ours to swallow: we did not ask for them
+            self._raw = self._raw[end:]
             return
         if status > 599:
             raise ValueError(f"status {status}")
-        if self._coding and self._coding.lower() != b"chunked":
+        self._raw = self._raw[:end]
+        head = ResponseHead(self._raw)
+        if head.coding and head.coding != b"chunked":
             raise ValueError("an unknown transfer coding")
+        self._head = head
         self._status = status
-        self._head_done = True
         if self._is_bodiless():
-            self._finish(framed=self._has_length or bool(self._coding))
+            self._finish(framed=head.length is not None or bool(head.coding))
 
     def on_body(self, data: bytes) -> None:
         if not self._complete:
             self._pieces.append(data)
 
     def on_message_complete(self) -> None:
-        if self._head_done and not self._complete:
+        if self._head is not None and not self._complete:
             self._finish(framed=False)
 
     # --- inside ---------------------------------------------------------------------------------------
@@ -191,6 +178,8 @@ class Connection(asyncio.Protocol):
     def _finish(self, framed: bool) -> None:
         """The answer is whole. `framed`: the parser still waits for a body that will not come."""
         self._complete = True
+        if self._head is not None:
+            self.idle_limit_s = self._head.idle_limit_s
         if framed or not self._parser.should_keep_alive():
             self._may_reuse = False
 
@@ -198,9 +187,9 @@ class Connection(asyncio.Protocol):
         sink = self._sink
         if sink is None:
             return
-        if self._head_done and not self._head_told:
+        if self._head is not None and not self._head_told:
             self._head_told = True
-            sink.on_head(self._status, self._headers)
+            sink.on_head(self._status, self._head, returned_lines(self._raw))
         if self._pieces:
             data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
             self._pieces = []
@@ -212,7 +201,7 @@ class Connection(asyncio.Protocol):
 
     def _release(self) -> None:
         if self._may_reuse:
-            self.state = State.IDLE
+            self.state = IDLE
             self.is_reused = True
             self._on_idle(self)
         else:
@@ -225,11 +214,11 @@ class Connection(asyncio.Protocol):
             sink.on_error(_protocol_error(what))
 
     def _lost_error(self) -> ProxyError:
-        if self._head_done:
+        if self._head is not None:
             return ProxyError(
                 "UC", 502, "upstream_cut", "The provider closed the connection in the middle of its answer."
             )
-        retry = Retry.REUSED_ONLY if self.is_reused and not self._got_bytes else Retry.YES
+        retry = Retry.REUSED_ONLY if self.is_reused and not self._raw else Retry.YES
         return ProxyError(
             "UC",
             503,
@@ -247,12 +236,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, httptools.HttpParserUpgrade):
         return "it switched protocols unasked"
     return str(error.__context__ or error)
-
-
-def _keep_alive_timeout(value: bytes) -> float | None:
-    """Seconds of `Keep-Alive: timeout=5, max=100`."""
-    for part in value.split(b","):
-        name, _, number = part.strip().partition(b"=")
-        if name.lower() == b"timeout" and number.isdigit():
-            return float(number)
-    return None

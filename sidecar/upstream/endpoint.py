@@ -25,7 +25,7 @@ class Endpoint:
         self.url = url
         self.region = region
         self.zone = zone
-        self.host_line = b"host: %b\r\n" % authority.encode()
+        self.host_line = b"host: %b" % authority.encode()
         self.prefix = prefix.encode()  # the URL's path, which stands for /v1
         self.pool = Pool(address, ticker)
         self.in_flight = 0

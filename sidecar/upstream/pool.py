@@ -15,7 +15,7 @@ from typing import Any
 from sidecar.clock import Ticker
 from sidecar.errors import ProxyError
 from sidecar.tasks import spawn
-from sidecar.upstream.connection import Connection, State
+from sidecar.upstream.connection import IDLE, Connection
 from sidecar.upstream.tls import ClientContext
 
 IDLE_LIMIT_S = 15.0
@@ -53,7 +53,7 @@ class Pool:
         """The connection given back last, or None when one must be dialled."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.state is State.IDLE and not connection.transport.is_closing():
+            if connection.state is IDLE and not connection.transport.is_closing():
                 return connection
         return None
 
@@ -125,7 +125,7 @@ class Pool:
     def _closed(self, was_idle: bool) -> None:
         self.open_count -= 1
         if was_idle:
-            self._idle = [idle for idle in self._idle if idle.state is State.IDLE]
+            self._idle = [idle for idle in self._idle if idle.state is IDLE]
 
 
 class _Dial:

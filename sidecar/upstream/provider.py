@@ -1,10 +1,11 @@
 """A provider: its endpoints in order of locality, its key, and how a request to it is written."""
 
 from sidecar.config.model import Timeouts
-from sidecar.exchange import Exchange
-from sidecar.headers import replace
+from sidecar.exchange import Exchange, RequestHead
+from sidecar.headers import CREDENTIALS, without
 from sidecar.upstream.endpoint import Endpoint
 
+REMEMBERED_HEADS = 256
 _BODY_METHODS = frozenset((b"POST", b"PUT", b"PATCH"))
 
 
@@ -30,13 +31,14 @@ class Provider:
         self.wants_usage = wants_usage
         self._key_lines: list[bytes] | None = None
         if key is not None:
-            self._key_lines = [b"authorization: Bearer %b\r\n" % key.encode()]
+            self._key_lines = [b"authorization: Bearer %b" % key.encode()]
             # Anthropic's API reads x-api-key; OpenAI-compatible hosts of it read either.
-            self._both_key_lines = [*self._key_lines, b"x-api-key: %b\r\n" % key.encode()]
-        self._extra = [b"%b: %b\r\n" % (n.encode(), v.encode()) for n, v in headers.items()]
+            self._both_key_lines = [*self._key_lines, b"x-api-key: %b" % key.encode()]
+        self._extra = [b"%b: %b" % (n.encode(), v.encode()) for n, v in headers.items()]
         self._extra_names = frozenset(n.lower().encode() for n in headers)
         self._orders = _orders(endpoints, home)
         self._turn = 0
+        self._heads: dict[tuple[RequestHead, Endpoint], bytes] = {}
 
     def order(self) -> tuple[Endpoint, ...]:
         """The endpoints in the order to try: the closest first, equals taking turns."""
@@ -45,31 +47,40 @@ class Provider:
 
     def header_lines(self, x: Exchange) -> list[bytes]:
         """The caller's header lines less what ends here, with the provider's own and its key put in."""
-        lines = x.forward_lines
+        lines = x.head.forward
         if self._extra:
-            lines = [*replace(lines, x.fields, self._extra_names), *self._extra]
-        return [*lines, *self._credential_lines(x)]
+            if not self._extra_names.isdisjoint(x.fields):
+                lines = without(lines, self._extra_names)
+            lines = lines + self._extra
+        return lines + self._credential_lines(x)
 
     def write_request(self, x: Exchange, endpoint: Endpoint, body: bytes) -> bytes:
         """The whole request as bytes: the caller's head, less what ends here, and `body` untouched."""
-        target = endpoint.prefix + x.path[3:].encode()
-        if x.query:
-            target += b"?" + x.query
-        parts = [b"%b %b HTTP/1.1\r\n" % (x.method, target), endpoint.host_line, *self.header_lines(x)]
-        # An inference answer is read here (usage, stream events), so it must not come compressed.
-        encoding = b"identity" if x.kind else x.fields.get(b"accept-encoding")
-        if encoding is not None:
-            parts.append(b"accept-encoding: %b\r\n" % encoding)
+        key = (x.head, endpoint)
+        head = self._heads.get(key)
+        if head is None:
+            if len(self._heads) >= REMEMBERED_HEADS:
+                self._heads.clear()
+            head = self._heads[key] = self._write_head(x, endpoint)
         if body or x.method in _BODY_METHODS:
-            parts.append(b"content-length: %d\r\n" % len(body))
-        parts.append(b"\r\n")
-        parts.append(body)
-        return b"".join(parts)
+            return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+        return head + b"\r\n"
+
+    def _write_head(self, x: Exchange, endpoint: Endpoint) -> bytes:
+        """The head up to the body's length; the same for all requests with the same head."""
+        request_line = b"%b %b%b HTTP/1.1" % (x.method, endpoint.prefix, x.target[3:])
+        parts = [request_line, endpoint.host_line, *self.header_lines(x)]
+        if x.kind:
+            # An inference answer is read here (usage, stream events), so it must not come compressed.
+            parts.append(b"accept-encoding: identity")
+        elif (encoding := x.fields.get(b"accept-encoding")) is not None:
+            parts.append(b"accept-encoding: %b" % encoding)
+        parts.append(b"")
+        return b"\r\n".join(parts)
 
     def _credential_lines(self, x: Exchange) -> list[bytes]:
         if self._key_lines is None:
-            names = (b"authorization", b"x-api-key", b"api-key")
-            return [b"%b: %b\r\n" % (name, x.fields[name]) for name in names if name in x.fields]
+            return [b"%b: %b" % (name, x.fields[name]) for name in CREDENTIALS if name in x.fields]
         return self._both_key_lines if x.kind == "messages" else self._key_lines
 
 

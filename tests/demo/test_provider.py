@@ -74,8 +74,7 @@ async def test_a_wrong_key_is_a_401_and_either_header_will_do() -> None:
 
 
 async def test_a_client_that_leaves_a_stream_is_counted(provider: DemoProvider) -> None:
-    provider.scenario.update({"stall_after_events": 1, "hang": None})
-    provider.scenario.tokens = 1_000_000
+    provider.scenario.tokens = 20_000  # more than the sockets hold, so it cannot end first
     reader, writer = await asyncio.open_connection(provider.host, provider.port)
     writer.write(request_bytes(STREAM))
     await reader.readuntil(b"\n\n")
@@ -119,6 +118,11 @@ async def test_stop_refuses_new_connections_and_start_brings_the_port_back(provi
     assert provider.attempts == 1
 
 
+async def test_it_cannot_be_started_twice_at_once(provider: DemoProvider) -> None:
+    with pytest.raises(RuntimeError, match="already listening"):
+        await provider.start()
+
+
 async def test_a_taken_port_is_an_error_and_leaves_nothing_open(provider: DemoProvider) -> None:
     other = DemoProvider()
     with pytest.raises(OSError, match=r"address already in use|in use"):
@@ -126,7 +130,7 @@ async def test_a_taken_port_is_an_error_and_leaves_nothing_open(provider: DemoPr
     assert other.open_connections == 0
 
 
-async def test_it_speaks_tls(tmp_path: object) -> None:
+async def test_it_speaks_tls() -> None:
     authority = trustme.CA()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)

@@ -12,7 +12,7 @@ from sidecar.demo.scenario import Scenario
 from sidecar.demo.stream import Pace
 from tests.demo.support import QUESTION, STREAM, Sleeps, chunks, deltas, talk
 
-# The knobs `answer: "one two three"` give: role, 3 tokens, finish, [DONE].
+# Its events: the role, three tokens, the finish reason, [DONE].
 THREE = {"answer": "one two three"}
 
 
@@ -165,8 +165,6 @@ async def test_no_done_withholds_the_end_of_the_other_dialects_too(provider: Dem
 
 
 async def test_a_cut_switched_on_late_reaches_an_open_stream() -> None:
-    demo = DemoProvider(scenario=Scenario.instant())
-
     async def sleep_then_cut(_seconds: float) -> None:
         demo.scenario.cut_after_events = 0
 

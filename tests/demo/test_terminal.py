@@ -41,7 +41,7 @@ class Clock:
     def __init__(self, sleeps: int, then: type[BaseException] = asyncio.CancelledError) -> None:
         self.now = 0.0
         self._left = sleeps
-        self._then = then
+        self.end = then
 
     def __call__(self) -> float:
         return self.now
@@ -50,12 +50,12 @@ class Clock:
         self.now += seconds
         self._left -= 1
         if self._left == 0:
-            raise self._then
+            raise self.end
 
 
 async def run(read: Callable[[], Snapshot], clock: Clock, *, ansi: bool) -> str:
     out = io.StringIO()
-    with pytest.raises(clock._then):
+    with pytest.raises(clock.end):
         await live(read, out, ansi=ansi, sleep=clock.sleep, clock=clock, columns=lambda: 80)
     return out.getvalue()
 

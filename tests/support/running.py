@@ -9,6 +9,7 @@ import orjson
 
 from sidecar.config.load import parse
 from sidecar.server import Sidecar
+from sidecar.upstream.endpoint import Endpoint
 
 ENVIRON = {"KEY": "sk-provider-secret"}
 
@@ -22,6 +23,10 @@ class Running:
         self.url = f"http://127.0.0.1:{self.port}/v1"
         self.admin_url = f"http://{sidecar.bound['admin'][0]}"
         self.health_url = f"http://{sidecar.bound['health'][0]}"
+
+    def endpoint(self, index: int = 0, provider: str = "p") -> Endpoint:
+        """A live endpoint, with its counters and its pool."""
+        return self.sidecar.snapshot.providers[provider].endpoints[index]
 
 
 def port_of(address: str) -> int:

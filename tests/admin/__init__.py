@@ -1,0 +1,1 @@
+"""Admin and health listeners: what operators and machines see."""

@@ -1,0 +1,140 @@
+"""The live page: what it refers to exists, it needs nothing from elsewhere, and a real browser shows it."""
+
+import asyncio
+import re
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from html.parser import HTMLParser
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+import sidecar.admin
+from sidecar.admin import views
+from sidecar.demo.provider import DemoProvider
+from sidecar.demo.scenario import Scenario
+from tests.support.running import Running, config_for, running
+
+PAGE = Path(sidecar.admin.__file__).with_name("page.html").read_text()
+SCRIPT = PAGE.partition("<script>")[2].partition("</script>")[0]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+NEEDS_CHROMIUM = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
+ASK = {"model": "demo", "stream": True, "messages": [{"role": "user", "content": "Why is the sea salty?"}]}
+BROWSER_S = 60.0
+
+
+class Page(HTMLParser):
+    """Every attribute of the page, by name, and the ids of its elements."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attributes: dict[str, list[str]] = {}
+        self.feed(PAGE)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
+            self.attributes.setdefault(name, []).append(value or "")
+
+    def all(self, name: str) -> list[str]:
+        return self.attributes.get(name, [])
+
+
+@asynccontextmanager
+async def traffic(requests: int) -> AsyncIterator[tuple[Running, DemoProvider]]:
+    """A sidecar that has answered so many requests."""
+    provider = DemoProvider(scenario=Scenario.instant())
+    await provider.start()
+    try:
+        async with running(config_for(provider.url)) as run, aiohttp.ClientSession() as http:
+            for _ in range(requests):
+                async with http.post(f"{run.url}/chat/completions", json=ASK) as answer:
+                    assert answer.status == 200
+                    await answer.read()
+            yield run, provider
+    finally:
+        await provider.stop()
+
+
+async def rendered(url: str, directory: Path) -> str:
+    """The document as Chromium has it after some (virtual) seconds."""
+    assert CHROMIUM is not None
+    browser = await asyncio.create_subprocess_exec(
+        CHROMIUM,
+        *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
+        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+        *(f"--user-data-dir={directory}", "--virtual-time-budget=3000", "--dump-dom", url),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(BROWSER_S):
+            document, _ = await browser.communicate()
+    except TimeoutError:
+        browser.kill()
+        await browser.wait()
+        pytest.fail(f"chromium gave no document within {BROWSER_S:.0f} s")
+    return document.decode()
+
+
+def test_the_page_needs_nothing_from_elsewhere() -> None:
+    page = Page()
+    assert page.all("src") == []
+    assert page.all("href") == ["data:,"]
+    assert "://" not in PAGE.replace("`http://${", "")
+    assert "@import" not in PAGE and "url(" not in PAGE
+    assert re.findall(r"default-src '(\w+)'; connect-src '(\w+)'", PAGE) == [("none", "self")]
+
+
+def test_nothing_becomes_html_or_code_but_the_page_itself() -> None:
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|new Function", SCRIPT)
+    assert not [name for name in Page().attributes if name.startswith("on") or name == "style"]
+
+
+def test_every_id_of_the_script_exists_once() -> None:
+    ids = Page().all("id")
+    assert len(ids) == len(set(ids))
+    used = set(re.findall(r"(?:\$|copy)\(\"([^\"]+)\"\)", SCRIPT))
+    assert used and used == set(ids)
+
+
+async def test_every_figure_exists_and_has_a_format() -> None:
+    page = Page()
+    formats = set(re.findall(r"^  (\w+): \(", SCRIPT, re.MULTILINE))
+    assert set(page.all("data-as")) <= formats
+    async with traffic(0) as (run, _):
+        assert set(page.all("data-stat")) <= set(views.stats(run.sidecar))
+        assert set(page.all("data-info")) <= set(views.server_info(run.sidecar))
+        assert set(re.findall(r'stats\["([^"]+)"\]', SCRIPT)) <= set(views.stats(run.sidecar))
+        endpoint = views.clusters(run.sidecar)[0]["endpoints"][0]
+        assert set(re.findall(r"\bendpoint\.(\w+)", SCRIPT)) <= set(endpoint)
+
+
+@NEEDS_CHROMIUM
+async def test_a_browser_shows_the_traffic(tmp_path: Path) -> None:
+    async with traffic(3) as (run, provider):
+        document = await rendered(f"{run.admin_url}/", tmp_path)
+    assert f"<code>{provider.url}</code>" in document
+    assert '<b data-stat="http.requests_total" data-as="count">3</b>' in document
+    assert re.search(r'data-stat="http.first_token_p50_ms" data-as="ms">[\d.]+ ms<', document)
+    assert '<span id="state-name">LIVE</span>' in document
+    assert re.search(r'<section class="card start"[^>]* hidden="">', document)
+
+
+@NEEDS_CHROMIUM
+async def test_without_traffic_it_says_what_to_do(tmp_path: Path) -> None:
+    async with traffic(0) as (run, _):
+        document = await rendered(f"{run.admin_url}/", tmp_path)
+    assert f'point an OpenAI SDK at <code id="start-url">{run.url}</code>' in document
+    assert not re.search(r'<section class="card start"[^>]* hidden="">', document)
+
+
+@NEEDS_CHROMIUM
+async def test_an_endpoints_error_is_shown_as_text(tmp_path: Path) -> None:
+    async with traffic(1) as (run, _):
+        (provider,) = run.sidecar.snapshot.providers.values()
+        provider.endpoints[0].observe("<b id=evil>no</b>")
+        document = await rendered(f"{run.admin_url}/", tmp_path)
+    assert "&lt;b id=evil&gt;no&lt;/b&gt;" in document and 'evil"' not in document
+    assert '<b class="bad">down</b>' in document
