@@ -22,9 +22,10 @@ from sidecar.errors import ProxyError, error_object
 from sidecar.exchange import Exchange
 from sidecar.flow import Signal
 from sidecar.headers import ResponseHead
-from sidecar.openai import Call, StreamReader, Verdict
+from sidecar.openai import CONTENT, EXTRA, GARBAGE, Call, StreamReader
 from sidecar.sse import MAX_HELD_BYTES, split
 from sidecar.upstream.connection import Connection
+from sidecar.upstream.endpoint import Endpoint
 
 HOLD_BYTES = 1024 * 1024
 # How long a provider may take to hang up after the last event of a stream.
@@ -48,7 +49,13 @@ class Answer:
     """The sink of one attempt. `error` is set when it is lost; `status` 0 until the head is there."""
 
     def __init__(
-        self, x: Exchange, call: Call | None, connection: Connection, ticker: Ticker, timeouts: Timeouts
+        self,
+        x: Exchange,
+        call: Call | None,
+        endpoint: Endpoint,
+        connection: Connection,
+        ticker: Ticker,
+        timeouts: Timeouts,
     ) -> None:
         self.ready = Signal()
         self.done = Signal()
@@ -61,6 +68,7 @@ class Answer:
 
         self._x = x
         self._call = call
+        self._endpoint = endpoint
         self._connection = connection
         self._ticker = ticker
         self._idle_s = timeouts.idle_s
@@ -70,6 +78,7 @@ class Answer:
         self._held_bytes = 0
         self._rest = b""  # of an event that is not whole yet
         self._is_oversized = False  # the event at hand is passed on unjudged
+        self._is_between_events = False  # relaying, with no part of an event held
         self._is_relaying = False
         self._is_paused = False
         first_s = timeouts.answer_s
@@ -77,6 +86,8 @@ class Answer:
             first_s = timeouts.first_token_s + len(x.body) // PROMPT_STEP_BYTES
         self.deadline_s = min(ticker.now_s + first_s, self._end_s)
         self._answer_end_s = ticker.now_s + timeouts.answer_s
+        self._is_open = True
+        endpoint.in_flight += 1
         ticker.arm(self)
 
     # --- the flow's calls -----------------------------------------------------------------------------
@@ -94,6 +105,7 @@ class Answer:
     def relay(self) -> None:
         """Pass on what is held, and from now on what comes. The caller's head has been sent."""
         self._is_relaying = True
+        self._is_between_events = not self._rest and not self._is_oversized
         client = self._x.client
         if self._held:
             self._send(self.body)
@@ -106,8 +118,8 @@ class Answer:
             client.feed_from(self)
 
     def cancel(self) -> None:
-        """Nobody wants it any more: the provider sees the connection close now."""
-        self._ticker.disarm(self)
+        """Nobody wants it any more: the provider sees the connection close now. Harmless at the end."""
+        self._close()
         if not self.is_whole and self.error is None:
             self._connection.cancel()
 
@@ -144,8 +156,18 @@ class Answer:
             self.deadline_s = min(self._answer_end_s, self._end_s)
 
     def on_data(self, data: bytes) -> None:
-        if self.mode is STREAM:
-            self._take_events(data)
+        reader = self.reader
+        if reader is not None:
+            if not (self._is_between_events and data.find(b"\n\n") == len(data) - 2):
+                return self._take_events(reader, data)
+            # One whole event in a read, and the next one in 20 ms: nearly all of a stream. Kept flat: between
+            # two events the CPU's caches have forgotten this code, and each call more costs twice.
+            if reader.read(data) > CONTENT:
+                return self._take_events(reader, data)
+            self._x.bytes_sent += len(data)
+            self._x.client.write(data)
+            due_s = self._ticker.now_s + (HANG_UP_S if reader.is_complete else self._idle_s)
+            self.deadline_s = due_s if due_s < self._end_s else self._end_s
         elif self._is_relaying:
             if self.mode is RAW:
                 self._touch()
@@ -160,14 +182,14 @@ class Answer:
         if error is not None:
             self.on_error(error)
             return
-        self._ticker.disarm(self)
+        self._close()
         self.is_whole = True
         if self._is_relaying:
             self._finish()
         self.ready.set()
 
     def on_error(self, error: ProxyError) -> None:
-        self._ticker.disarm(self)
+        self._close()
         if self.error is not None:
             return
         self.error = error
@@ -195,35 +217,29 @@ class Answer:
 
     # --- inside ---------------------------------------------------------------------------------------
 
-    def _take_events(self, data: bytes) -> None:
-        """Pass on the whole events of a read as one write, unless one must be looked at more closely."""
-        reader = self.reader
-        assert reader is not None
-        if self._rest:
-            data = self._rest + data
-        events, self._rest = split(data)
+    def _take_events(self, reader: StreamReader, data: bytes) -> None:
+        """Pass on the whole events of a read as one write, less what is not to be passed on."""
+        events, self._rest = split(self._rest + data)
         has_content = False
-        passed = events
-        for index, event in enumerate(events):
-            if self._is_oversized:
-                self._is_oversized = False
-                continue
-            verdict = reader.read(event)
-            if verdict == Verdict.CONTENT:
-                has_content = True
-            elif verdict == Verdict.EXTRA:
-                passed = [e for e in passed if e is not event]
-            elif verdict == Verdict.GARBAGE:
-                self._pass_on(events[:index])
+        passed: list[bytes] = []
+        for event in events:
+            verdict = CONTENT if self._is_oversized else reader.read(event)
+            self._is_oversized = False
+            if verdict == GARBAGE:
+                self._pass_on(passed)
                 self.lose(_garbage())
                 return
+            if verdict != EXTRA:
+                passed.append(event)
+                has_content = has_content or verdict == CONTENT
         if len(self._rest) > MAX_HELD_BYTES:
-            passed = [*passed, self._rest]
+            passed.append(self._rest)
             self._rest = b""
             self._is_oversized = has_content = True
         self._pass_on(passed)
-        if has_content and not self.ready.is_set:
+        if has_content:
             self.ready.set()
+        self._is_between_events = self._is_relaying and not self._rest and not self._is_oversized
         self._touch()
 
     def _pass_on(self, events: list[bytes]) -> None:
@@ -254,8 +270,7 @@ class Answer:
         """Whether an answer whose bytes ended properly is whole in its own terms."""
         if self.mode is STREAM:
             reader = self.reader
-            assert reader is not None
-            if not reader.is_complete and not reader.failed:
+            if reader is not None and not reader.is_complete and not reader.failed:
                 return _cut_short() if self.ready.is_set else _empty("a stream without content")
             if self._rest:
                 self._pass_on([self._rest])
@@ -266,6 +281,13 @@ class Answer:
             if self._head is not None and self._head.content_type.startswith(b"text/html"):
                 return _empty("an HTML page instead of an answer")
         return None
+
+    def _close(self) -> None:
+        """The attempt is over, one way or another."""
+        if self._is_open:
+            self._is_open = False
+            self._endpoint.in_flight -= 1
+            self._ticker.disarm(self)
 
     def _finish(self) -> None:
         self._x.client.feed_from(None)

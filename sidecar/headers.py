@@ -225,27 +225,26 @@ class ResponseHead:
 
     def __init__(self, raw: bytes) -> None:
         self._lower = raw.lower()
-        self.content_type = self._value(b"content-type")
-        self.coding = self._value(b"transfer-encoding")
+        self.content_type = self._value(b"\r\ncontent-type:")
+        self.coding = self._value(b"\r\ntransfer-encoding:")
 
     @property
     def length(self) -> int | None:
         """The Content-Length, where there is one."""
-        value = self._value(b"content-length")
+        value = self._value(b"\r\ncontent-length:")
         return int(value) if value.isdigit() else None
 
     @property
     def idle_limit_s(self) -> float | None:
         """What `Keep-Alive: timeout` says."""
-        value = self._value(b"keep-alive")
-        return _keep_alive_timeout(value) if value else None
+        return _keep_alive_timeout(self._value(b"\r\nkeep-alive:"))
 
-    def _value(self, name: bytes) -> bytes:
-        """A field's value in lower case; empty where it is missing."""
-        start = self._lower.find(b"\r\n%b:" % name)
+    def _value(self, begin: bytes) -> bytes:
+        """The value, in lower case, of the line that begins so; empty where there is none."""
+        start = self._lower.find(begin)
         if start < 0:
             return b""
-        start += len(name) + 3
+        start += len(begin)
         return self._lower[start : self._lower.index(b"\r", start)].strip(b" \t")
 
 

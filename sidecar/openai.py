@@ -164,59 +164,72 @@ def ask_for_usage(body: bytes, call: Call) -> bytes:
 # --- the events of a stream ----------------------------------------------------------------------------
 
 
-class Verdict:
-    """What an event is to the relay."""
-
-    QUIET = 0  # comments, roles, progress: nothing a user would see
-    CONTENT = 1  # text, reasoning, a tool call, a refusal; or the end of an answer
-    EXTRA = 2  # the usage event the caller did not ask for
-    GARBAGE = 3  # neither JSON nor a terminator
+# What an event is to the relay.
+QUIET = 0  # comments, roles, progress: nothing a user would see
+CONTENT = 1  # text, reasoning, a tool call, a refusal; or the end of an answer
+EXTRA = 2  # the usage event the caller did not ask for
+GARBAGE = 3  # neither JSON nor a terminator
 
 
 class StreamReader:
-    """Reads the events of one stream: first content, usage, and whether the answer came to its end."""
+    """Reads the events of one stream: first content, usage, and whether the answer came to its end.
 
-    __slots__ = ("_choices", "_finished", "_read", "_strip_usage", "failed", "is_terminated", "usage")
+    `is_complete`: the stream may end here, after a terminator ([DONE], message_stop, response.completed) or a
+    finish reason for every choice. `failed`: the provider sent an error event.
+    """
+
+    __slots__ = (
+        "_choices",
+        "_finished",
+        "_has_content",
+        "_read",
+        "_strip_usage",
+        "failed",
+        "is_complete",
+        "usage",
+    )
 
     def __init__(self, kind: str, choices: int = 1, *, strip_usage: bool = False) -> None:
         self._choices = choices
         self._strip_usage = strip_usage
-        self._read: Callable[[dict[str, Any]], int] = {
-            "responses": self._read_response_event,
-            "messages": self._read_message_event,
-        }.get(kind, self._read_chunk)
+        self._read: Callable[[dict[str, Any]], int] = self._read_chunk
+        if kind == "responses":
+            self._read = self._read_response_event
+        elif kind == "messages":
+            self._read = self._read_message_event
         self._finished: set[int] = set()
-        self.is_terminated = False  # [DONE], message_stop, response.completed
-        self.failed = False  # the provider sent an error event
+        self._has_content = False
+        self.is_complete = False
+        self.failed = False
         self.usage: Usage | None = None
 
-    @property
-    def is_complete(self) -> bool:
-        """Whether the stream may end here: a terminator, or a finish reason for every choice."""
-        return self.is_terminated or len(self._finished) >= self._choices
-
     def read(self, event: bytes) -> int:
-        """Take in one whole event; returns a Verdict."""
+        """Take in one whole event; returns a"""
         try:
             # Nearly every event is one line `data: {...}`; JSON does not mind the line ends behind it.
             document = orjson.loads(event[6:] if event.startswith(b"data: ") else b"")
         except orjson.JSONDecodeError:
-            data = data_of(event)
-            if data is None:
-                return Verdict.QUIET
-            if data.strip() == b"[DONE]":
-                self.is_terminated = True
-                return Verdict.CONTENT
-            try:
-                document = orjson.loads(data)
-            except orjson.JSONDecodeError:
-                return Verdict.GARBAGE
-        if type(document) is not dict:
-            return Verdict.QUIET
-        if document.get("error") is not None:
-            self.failed = True
-            return Verdict.CONTENT
-        return self._read(document)
+            return self._read_unusual(event)
+        if type(document) is dict:
+            if "error" in document and document["error"] is not None:
+                self.failed = True
+                return CONTENT
+            return self._read(document)
+        return QUIET
+
+    def _read_unusual(self, event: bytes) -> int:
+        """An event with several lines, a comment, [DONE], or garbage."""
+        data = data_of(event)
+        if data is None:
+            return QUIET
+        if data.strip() == b"[DONE]":
+            self.is_complete = True
+            return CONTENT
+        try:
+            document = orjson.loads(data)
+        except orjson.JSONDecodeError:
+            return GARBAGE
+        return self.read(b"data: " + orjson.dumps(document)) if type(document) is dict else QUIET
 
     def _read_chunk(self, chunk: dict[str, Any]) -> int:
         """A chat completion or completion chunk."""
@@ -225,48 +238,51 @@ class StreamReader:
             self.usage = usage_from(report) or self.usage
         choices = chunk.get("choices")
         if type(choices) is not list or not choices:
-            return Verdict.EXTRA if self._strip_usage and report is not None else Verdict.QUIET
-        verdict = Verdict.QUIET
+            return EXTRA if self._strip_usage and report is not None else QUIET
         for choice in choices:
             if type(choice) is not dict:
                 continue
             if choice.get("finish_reason") is not None:
-                index = choice.get("index")
-                self._finished.add(index if type(index) is int else 0)
-                verdict = Verdict.CONTENT
-            elif verdict == Verdict.QUIET and _has_content(choice):
-                verdict = Verdict.CONTENT
-        return verdict
+                self._finish_choice(choice.get("index"))
+            elif not self._has_content and _has_content(choice):
+                self._has_content = True
+        return CONTENT if self._has_content else QUIET
+
+    def _finish_choice(self, index: object) -> None:
+        self._has_content = True
+        self._finished.add(index if type(index) is int else 0)
+        if len(self._finished) >= self._choices:
+            self.is_complete = True
 
     def _read_response_event(self, event: dict[str, Any]) -> int:
         """An event of the Responses API."""
         name = event.get("type", "")
         if name in ("response.completed", "response.incomplete", "response.failed"):
-            self.is_terminated = True
+            self.is_complete = True
             self.failed = name == "response.failed"
             response = event.get("response")
             self.usage = usage_from(response.get("usage")) if type(response) is dict else None
-            return Verdict.CONTENT
+            return CONTENT
         if name == "error":
             self.failed = True
-            return Verdict.CONTENT
-        return Verdict.CONTENT if type(name) is str and name.endswith(".delta") else Verdict.QUIET
+            return CONTENT
+        return CONTENT if type(name) is str and name.endswith(".delta") else QUIET
 
     def _read_message_event(self, event: dict[str, Any]) -> int:
         """An event of Anthropic's Messages API: input tokens come at the start, output tokens at the end."""
         name = event.get("type")
         if name == "content_block_delta":
-            return Verdict.CONTENT
+            return CONTENT
         if name == "message_stop":
-            self.is_terminated = True
-            return Verdict.CONTENT
+            self.is_complete = True
+            return CONTENT
         message = event.get("message")
         report = message.get("usage") if type(message) is dict else event.get("usage")
         if (usage := usage_from(report)) is not None:
             if self.usage is not None:
                 usage.input = usage.input or self.usage.input
             self.usage = usage
-        return Verdict.QUIET
+        return QUIET
 
 
 def _has_content(choice: dict[str, Any]) -> bool:

@@ -30,6 +30,8 @@ _PATH = re.compile(r"/v1(/(?!\.{1,2}(/|$))[A-Za-z0-9._~:@!$&'()*+,=-]+)+")
 _MODEL_PATH = re.compile(
     r"/v1/models/[A-Za-z0-9_~:@-][A-Za-z0-9._~:@-]*(%2[Ff][A-Za-z0-9_~:@-][A-Za-z0-9._~:@-]*)*"
 )
+_REPLAYED_METHODS = frozenset((b"GET", b"HEAD"))
+_REUSED_ONLY = Retry.REUSED_ONLY
 _BODY_METHODS = frozenset((b"POST", b"PUT", b"PATCH"))
 
 
@@ -153,58 +155,44 @@ class Proxy:
     async def _attempt(self, x: Exchange, call: Call | None, provider: Provider, body: bytes) -> Answer:
         """Send the request until an endpoint takes it; returns its answer, good or lost.
 
-        Only a refused dial moves on to the next endpoint here: nothing was sent yet.
+        Only a failed dial moves on to the next endpoint: nothing was sent yet. A kept-alive connection that
+        turns out closed costs nothing: the same request goes out on a new one.
         """
         started_s = time.monotonic()
-        error: ProxyError | None = None
-        for endpoint in provider.order():
+        is_replayable = x.method in _REPLAYED_METHODS if call is None else call.is_replayable
+        endpoints = iter(provider.order())
+        endpoint = next(endpoints)
+        connection = endpoint.pool.take()
+        while True:
             x.attempts += 1
             x.endpoint, x.region = endpoint.url, endpoint.region
-            endpoint.in_flight += 1
+            endpoint.requests += 1
+            answer: Answer | None = None
             try:
-                answer = await self._send(x, call, provider, endpoint, body)
-            except ProxyError as failure:
-                endpoint.observe(failure.message)
-                error = failure
-                continue
-            finally:
-                endpoint.in_flight -= 1
-            now_s = time.monotonic()
-            x.upstream_s = now_s - started_s
-            if answer.error is None:
-                x.status = answer.status
-                x.overhead_s = started_s - x.started_s
-                if answer.mode is STREAM:
-                    x.first_token_s = now_s - x.started_s
-                    endpoint.first_token.observe(now_s - started_s)
-            failed = answer.error.message if answer.error else ""
-            endpoint.observe(failed or (f"status {answer.status}" if answer.status >= 500 else ""))
-            return answer
-        assert error is not None
-        raise error
-
-    async def _send(
-        self, x: Exchange, call: Call | None, provider: Provider, endpoint: Endpoint, body: bytes
-    ) -> Answer:
-        """One try at one endpoint; a second, free one where a kept-alive connection turned out closed."""
-        request = provider.write_request(x, endpoint, body)
-        endpoint.requests += 1
-        connection = endpoint.pool.take()
-        is_replayable = x.method in (b"GET", b"HEAD") if call is None else call.is_replayable
-        while True:
-            if connection is None:
-                connection = await endpoint.pool.dial()
-            answer = Answer(x, call, connection, self._ticker, provider.timeouts)
-            connection.send(request, answer, is_head_request=x.method == b"HEAD")
-            try:
+                if connection is None:
+                    connection = await endpoint.pool.dial()
+                answer = Answer(x, call, endpoint, connection, self._ticker, provider.timeouts)
+                request = provider.write_request(x, endpoint, body)
+                connection.send(request, answer, is_head_request=x.method == b"HEAD")
                 await answer.ready
+            except ProxyError as error:
+                endpoint.observe(error.message)
+                following = next(endpoints, None)
+                if following is None:
+                    raise
+                endpoint, connection = following, following.pool.take()
+                continue
             except BaseException:
-                answer.cancel()
+                if answer is not None:
+                    answer.cancel()
                 raise
-            error = answer.error
-            if error is None or error.retry is not Retry.REUSED_ONLY or not is_replayable:
-                return answer
-            connection = None
+            lost = answer.error
+            if lost is not None and lost.retry is _REUSED_ONLY and is_replayable:
+                x.attempts -= 1
+                connection = None
+                continue
+            _note_attempt(x, answer, endpoint, started_s, time.monotonic())
+            return answer
 
     # --- the end --------------------------------------------------------------------------------------
 
@@ -227,6 +215,21 @@ class Proxy:
             (x.overhead_s or 0.0) * 1e3,
             x.upstream_s * 1e3,
         )
+
+
+def _note_attempt(x: Exchange, answer: Answer, endpoint: Endpoint, started_s: float, now_s: float) -> None:
+    """Take down what an attempt cost and how it went."""
+    x.upstream_s = now_s - started_s
+    error = answer.error
+    if error is not None:
+        endpoint.observe(error.message)
+        return
+    x.status = answer.status
+    x.overhead_s = started_s - x.started_s
+    if answer.mode is STREAM:
+        x.first_token_s = now_s - x.started_s
+        endpoint.first_token.observe(x.upstream_s)
+    endpoint.observe(f"status {answer.status}" if answer.status >= 500 else "")
 
 
 def _named_lines(model: str, provider: str, region: str) -> bytes:

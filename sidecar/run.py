@@ -7,7 +7,10 @@ from collections.abc import Callable
 import uvloop
 
 from sidecar.config.load import Loaded
-from sidecar.server import Sidecar
+from sidecar.lean import import_aiohttp
+
+import_aiohttp()
+from sidecar.server import Sidecar  # noqa: E402  # after aiohttp, which it imports
 
 
 def run(loaded: Loaded, team: str, reload: Callable[[], Loaded] | None = None) -> int:

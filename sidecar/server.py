@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
 
 from sidecar import __version__
 from sidecar.admin.app import admin_app, health_app
@@ -50,8 +49,6 @@ class Sidecar:
         self.bound: dict[str, list[str]] = {}
         self.phase = "PRE_INITIALIZING"
         self.metrics = Metrics(__version__)
-        self.registry = CollectorRegistry()
-        self.registry.register(self.metrics)
 
         self._config = loaded.config
         self._reload = reload

@@ -2,8 +2,6 @@
 
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry
-
 from sidecar.runtime import Snapshot
 from sidecar.telemetry.metrics import Metrics
 
@@ -12,7 +10,6 @@ class State(Protocol):
     """The running process, as its operators see it."""
 
     metrics: Metrics
-    registry: CollectorRegistry
     started_at: float  # Unix time
     phase: str  # Envoy's words: PRE_INITIALIZING, LIVE or DRAINING
     bound: dict[str, list[str]]  # listener -> addresses it is bound to

@@ -1,14 +1,9 @@
 """What the admin interface shows, as plain values: no HTTP here."""
 
 import os
-import platform
+import sys
 import time
-from importlib import metadata
 from typing import Any
-
-import aiohttp
-import httptools
-import orjson
 
 from sidecar import __version__
 from sidecar.admin.state import State
@@ -21,7 +16,7 @@ def stats(state: State) -> dict[str, Any]:
     token = metrics.recent_first_token.quantiles(0.5, 0.95, 0.99)
     request = metrics.recent_request.quantiles(0.5, 0.95, 0.99)
     return {
-        "server.uptime_s": round(time.time() - state.started_at, 1),
+        "server.uptime_s": round(time.time() - state.started_at, 3),
         "server.loop_lag_ms": round(state.clock_lag_s * 1e3, 1),
         "server.memory_bytes": resident_bytes(),
         "http.requests_total": metrics.requests,
@@ -59,19 +54,17 @@ def clusters_text(state: State) -> str:
 
 def server_info(state: State) -> dict[str, Any]:
     """Version, state, addresses and the libraries a bug report needs."""
+    from importlib import metadata  # 1 MB of imports for something that is rarely asked
+
     return {
         "version": __version__,
         "state": state.phase,
+        "ready": state.is_ready,
         "pid": os.getpid(),
         "uptime_s": round(time.time() - state.started_at, 1),
         "listeners": state.bound,
-        "python": platform.python_version(),
-        "libraries": {
-            "aiohttp": aiohttp.__version__,
-            "httptools": httptools.__version__,
-            "orjson": orjson.__version__,
-            "uvloop": metadata.version("uvloop"),
-        },
+        "python": sys.version.split()[0],
+        "libraries": {name: metadata.version(name) for name in ("aiohttp", "httptools", "orjson", "uvloop")},
     }
 
 

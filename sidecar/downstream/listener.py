@@ -6,7 +6,9 @@ connection that turns out to carry an upload or a WebSocket is given to a handle
 """
 
 import asyncio
+import os
 import socket
+import stat
 from typing import Any
 
 from aiohttp import web
@@ -15,6 +17,7 @@ from sidecar.clock import Ticker
 from sidecar.config.addresses import Address
 from sidecar.downstream.connection import Connection, Gate
 
+BACKLOG = 1024
 Lane = Any  # an aiohttp low-level handler: async (web.BaseRequest) -> web.StreamResponse
 
 
@@ -65,21 +68,41 @@ async def open_sites(runner: web.BaseRunner, address: Address) -> list[str]:
     Port 0 picks a free one. Raises OSError when the address is taken.
     """
     if address.path is not None:
-        await web.UnixSite(runner, address.path).start()
+        await _listen_unix(runner, address.path)
         return [f"unix:{address.path}"]
-    site = web.TCPSite(runner, address.host, address.port)
-    await site.start()
-    port = _port(site)
-    bound = [f"{address.host}:{port}"]
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    bound = [await _listen_tcp(runner, family, address.host, address.port)]
     if address.host == "127.0.0.1" and _has_ipv6_loopback():
-        await web.TCPSite(runner, "::1", port).start()
-        bound.append(f"[::1]:{port}")
+        port = int(bound[0].rpartition(":")[2])
+        bound.append(await _listen_tcp(runner, socket.AF_INET6, "::1", port))
     return bound
 
 
-def _port(site: web.TCPSite) -> int:
-    server: Any = site._server
-    return int(server.sockets[0].getsockname()[1])
+async def _listen_tcp(runner: web.BaseRunner, family: int, host: str, port: int) -> str:
+    # Our own socket, since by name the loop would ask the resolver, and start its four threads for it.
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind((host, port))
+        await web.SockSite(runner, listening, backlog=BACKLOG).start()
+    except OSError as error:
+        listening.close()
+        raise OSError(error.errno, f"{host}:{port}: {error.strerror}") from None
+    name = listening.getsockname()
+    return f"[{name[0]}]:{name[1]}" if family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
+
+
+async def _listen_unix(runner: web.BaseRunner, path: str) -> None:
+    """Only the owner may connect. A socket file left behind by a killed process is replaced."""
+    if os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode):
+        os.unlink(path)
+    before = os.umask(0o177)
+    try:
+        await web.UnixSite(runner, path, backlog=BACKLOG).start()
+    finally:
+        os.umask(before)
 
 
 def _has_ipv6_loopback() -> bool:

@@ -1,17 +1,13 @@
-"""Counters as plain ints, turned into Prometheus series only when somebody scrapes.
+"""Counters as plain ints; exposition.py turns them into Prometheus series when somebody scrapes.
 
 `labels().inc()` of prometheus-client costs 1.3 µs, and a request touches ten series; here a request finds its
-row by one dict look-up and adds to lists. A prometheus-client `Collector` reads the rows at scrape.
+row by one dict look-up and adds to lists.
 
 Labels are bounded: a model name comes from the caller's body, so only names the configuration spells out, and
 the first hundred that a provider answered with success, become labels; the rest are `other`.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator
-
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
 
 from sidecar.exchange import Exchange
 from sidecar.quantiles import Window
@@ -19,7 +15,7 @@ from sidecar.quantiles import Window
 REQUEST_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 OVERHEAD_BUCKETS_S = (0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
 MAX_LEARNED_MODELS = 100
-_LABELS = ("team", "model", "provider", "region")
+LABELS = ("team", "model", "provider", "region")
 
 
 class Histogram:
@@ -62,12 +58,12 @@ class Row:
         self.streams_cut = 0
 
 
-class Metrics(Collector):
+class Metrics:
     """The counters of the process. They outlive reloads."""
 
     def __init__(self, version: str) -> None:
-        self._version = version
-        self._rows: dict[tuple[str, str, str, str], Row] = {}
+        self.version = version
+        self.rows: dict[tuple[str, str, str, str], Row] = {}
         self._configured: frozenset[str] = frozenset()
         self._learned: set[str] = set()
         self.reloads = {"ok": 0, "failed": 0}
@@ -92,7 +88,7 @@ class Metrics(Collector):
         if x.status >= 500 or x.flag in ("SD", "SE", "UT", "FT"):
             self.errors += 1
         key = (x.team, x.model, x.provider, x.region)
-        row = self._rows.get(key)
+        row = self.rows.get(key)
         if row is None:
             row = self._new_row(x)
         row.codes[x.status] = row.codes.get(x.status, 0) + 1
@@ -117,55 +113,4 @@ class Metrics(Collector):
                 self._learned.add(model)
             else:
                 model = "other"
-        return self._rows.setdefault((x.team, model, x.provider, x.region), Row())
-
-    # --- at scrape ------------------------------------------------------------------------------------
-
-    def collect(self) -> Iterator[Metric]:
-        """prometheus-client's call."""
-        requests = CounterMetricFamily(
-            "sidecar_requests", "Requests answered, by final status.", labels=(*_LABELS, "code")
-        )
-        attempts = CounterMetricFamily("sidecar_attempts", "Tries at providers.", labels=_LABELS)
-        tokens = CounterMetricFamily(
-            "sidecar_tokens", "Tokens as the providers reported them.", labels=(*_LABELS, "direction")
-        )
-        cut = CounterMetricFamily("sidecar_streams_cut", "Streams that ended in an error.", labels=_LABELS)
-        for key, row in self._rows.items():
-            for code, count in row.codes.items():
-                requests.add_metric([*key, str(code)], count)
-            attempts.add_metric(key, row.attempts)
-            tokens.add_metric([*key, "input"], row.tokens[0])
-            tokens.add_metric([*key, "output"], row.tokens[1])
-            cut.add_metric(key, row.streams_cut)
-        yield from (requests, attempts, tokens, cut)
-        yield self._histogram("sidecar_request_seconds", "From request to end of answer.", "seconds")
-        yield self._histogram("sidecar_first_token_seconds", "From request to first content.", "first_token")
-        yield self._histogram("sidecar_overhead_seconds", "The sidecar's own share.", "overhead")
-        yield from self._process_metrics()
-
-    def _histogram(self, name: str, text: str, attribute: str) -> Metric:
-        family = HistogramMetricFamily(name, text, labels=_LABELS)
-        for key, row in self._rows.items():
-            histogram: Histogram = getattr(row, attribute)
-            family.add_metric(key, histogram.cumulative(), histogram.sum_s)
-        return family
-
-    def _process_metrics(self) -> Iterator[Metric]:
-        reloads = CounterMetricFamily(
-            "sidecar_config_reloads", "Configuration reloads, by result.", labels=("result",)
-        )
-        for result, count in self.reloads.items():
-            reloads.add_metric([result], count)
-        yield reloads
-        yield GaugeMetricFamily(
-            "sidecar_config_good", "1 when the configuration on disk is the one in use.", self.config_is_good
-        )
-        yield GaugeMetricFamily("sidecar_requests_in_flight", "Requests in progress.", self.in_flight)
-        yield GaugeMetricFamily("sidecar_streams_open", "Streams in progress.", self.streams_open)
-        yield CounterMetricFamily(
-            "sidecar_access_log_dropped", "Log lines dropped: the disk was slow.", self.log_lines_dropped
-        )
-        build = GaugeMetricFamily("sidecar_build_info", "The version that runs.", labels=("version",))
-        build.add_metric([self._version], 1)
-        yield build
+        return self.rows.setdefault((x.team, model, x.provider, x.region), Row())

@@ -54,21 +54,24 @@ class Connection(asyncio.Protocol):
         self.idle_limit_s: float | None = None  # the provider's own `Keep-Alive: timeout`
         self.idle_since_s = 0.0
         self.is_session_kept = False
-        self._parser = httptools.HttpResponseParser(self)
 
         # Per-request state.
         self._sink: Sink | None = None
         self._is_head_request = False
+        self._pieces: list[bytes] = []  # of the body, from one read
+        self.on_body = self._pieces.append  # httptools' call, without a Python frame between
         self._begin()
+        self._parser = httptools.HttpResponseParser(self)
 
     def _begin(self) -> None:
         self._raw = b""  # the head so far
         self._head: ResponseHead | None = None
         self._status = 0
-        self._pieces: list[bytes] = []
+        self._pieces.clear()
         self._interim = 0
         self._head_told = False
         self._complete = False
+        self._last_piece = 0
         self._may_reuse = True
 
     # --- the request ----------------------------------------------------------------------------------
@@ -118,9 +121,17 @@ class Connection(asyncio.Protocol):
             if not self._complete:
                 return self._fail(f"broke HTTP ({_reason(error)})")
             self._may_reuse = False  # the answer was whole; what came behind it spoils the connection only
-        if self._head is None and len(self._raw) > MAX_TOTAL_BYTES:
-            return self._fail("sent a header block over 64 KiB")
-        self._deliver()
+        if self._head_told and not self._complete:
+            # In the middle of a body: the path of nearly every event of a stream.
+            pieces = self._pieces
+            if pieces and self._sink is not None:
+                data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                pieces.clear()
+                self._sink.on_data(data)
+        elif self._head is None and len(self._raw) > MAX_TOTAL_BYTES:
+            self._fail("sent a header block over 64 KiB")
+        else:
+            self._deliver()
 
     def connection_lost(self, exc: Exception | None) -> None:
         was_idle = self.state is IDLE
@@ -162,10 +173,6 @@ class Connection(asyncio.Protocol):
         if self._is_bodiless():
             self._finish(framed=head.length is not None or bool(head.coding))
 
-    def on_body(self, data: bytes) -> None:
-        if not self._complete:
-            self._pieces.append(data)
-
     def on_message_complete(self) -> None:
         if self._head is not None and not self._complete:
             self._finish(framed=False)
@@ -178,7 +185,8 @@ class Connection(asyncio.Protocol):
     def _finish(self, framed: bool) -> None:
         """The answer is whole. `framed`: the parser still waits for a body that will not come."""
         self._complete = True
-        if self._head is not None:
+        self._last_piece = len(self._pieces)
+        if not self.is_reused and self._head is not None:
             self.idle_limit_s = self._head.idle_limit_s
         if framed or not self._parser.should_keep_alive():
             self._may_reuse = False
@@ -191,9 +199,11 @@ class Connection(asyncio.Protocol):
             self._head_told = True
             sink.on_head(self._status, self._head, returned_lines(self._raw))
         if self._pieces:
-            data = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-            self._pieces = []
-            sink.on_data(data)
+            # What stands behind a whole answer is not part of it.
+            data = b"".join(self._pieces[: self._last_piece] if self._complete else self._pieces)
+            self._pieces.clear()
+            if data:
+                sink.on_data(data)
         if self._complete and self._sink is not None:
             self._sink = None
             self._release()

@@ -1,1 +1,1 @@
-"""Connections to providers."""
+"""The providers' side, without sockets."""

@@ -1,0 +1,87 @@
+"""The process's counters as Prometheus reads them: a prometheus-client collector, read at each scrape.
+
+Imported at the first scrape only: prometheus-client brings 1 MB of modules with it.
+"""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import (
+    CollectorRegistry,
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from sidecar.telemetry.metrics import LABELS, Histogram, Metrics
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+
+def expose(metrics: Metrics) -> bytes:
+    """All series in the text format."""
+    registry = CollectorRegistry()
+    registry.register(_Exposition(metrics))
+    return generate_latest(registry)
+
+
+class _Exposition(Collector):
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        """prometheus-client's call."""
+        requests = CounterMetricFamily(
+            "sidecar_requests", "Requests answered, by final status.", labels=(*LABELS, "code")
+        )
+        attempts = CounterMetricFamily("sidecar_attempts", "Tries at providers.", labels=LABELS)
+        tokens = CounterMetricFamily(
+            "sidecar_tokens", "Tokens as the providers reported them.", labels=(*LABELS, "direction")
+        )
+        cut = CounterMetricFamily("sidecar_streams_cut", "Streams that ended in an error.", labels=LABELS)
+        for key, row in self._metrics.rows.items():
+            for code, count in row.codes.items():
+                requests.add_metric([*key, str(code)], count)
+            attempts.add_metric(key, row.attempts)
+            tokens.add_metric([*key, "input"], row.tokens[0])
+            tokens.add_metric([*key, "output"], row.tokens[1])
+            cut.add_metric(key, row.streams_cut)
+        yield from (requests, attempts, tokens, cut)
+        yield self._histogram("sidecar_request_seconds", "From request to end of answer.", "seconds")
+        yield self._histogram("sidecar_first_token_seconds", "From request to first content.", "first_token")
+        yield self._histogram("sidecar_overhead_seconds", "The sidecar's own share.", "overhead")
+        yield from self._process_metrics()
+
+    def _histogram(self, name: str, text: str, attribute: str) -> Metric:
+        family = HistogramMetricFamily(name, text, labels=LABELS)
+        for key, row in self._metrics.rows.items():
+            histogram: Histogram = getattr(row, attribute)
+            family.add_metric(key, histogram.cumulative(), histogram.sum_s)
+        return family
+
+    def _process_metrics(self) -> Iterator[Metric]:
+        reloads = CounterMetricFamily(
+            "sidecar_config_reloads", "Configuration reloads, by result.", labels=("result",)
+        )
+        for result, count in self._metrics.reloads.items():
+            reloads.add_metric([result], count)
+        yield reloads
+        yield GaugeMetricFamily(
+            "sidecar_config_good",
+            "1 when the configuration on disk is the one in use.",
+            self._metrics.config_is_good,
+        )
+        yield GaugeMetricFamily(
+            "sidecar_requests_in_flight", "Requests in progress.", self._metrics.in_flight
+        )
+        yield GaugeMetricFamily("sidecar_streams_open", "Streams in progress.", self._metrics.streams_open)
+        yield CounterMetricFamily(
+            "sidecar_access_log_dropped",
+            "Log lines dropped: the disk was slow.",
+            self._metrics.log_lines_dropped,
+        )
+        build = GaugeMetricFamily("sidecar_build_info", "The version that runs.", labels=("version",))
+        build.add_metric([self._metrics.version], 1)
+        yield build
