@@ -28,6 +28,7 @@ from sidecar.upstream.connection import Connection
 from sidecar.upstream.endpoint import Endpoint
 
 HOLD_BYTES = 1024 * 1024
+TAIL_BYTES = 16 * 1024
 # How long a provider may take to hang up after the last event of a stream.
 HANG_UP_S = 2.0
 # One second more for the first token for every 16 KiB of request: long prompts take longer to read.
@@ -65,6 +66,7 @@ class Answer:
         self.mode = RAW if call is None else PLAIN
         self.error: ProxyError | None = None
         self.is_whole = False
+        self.tail = b""  # of a plain answer too large to be held: its usage stands there
 
         self._x = x
         self._call = call
@@ -72,7 +74,8 @@ class Answer:
         self._connection = connection
         self._ticker = ticker
         self._idle_s = timeouts.idle_s
-        self._end_s = ticker.now_s + timeouts.total_s - (ticker.now_s - x.started_s)
+        x.end_s = min(x.end_s, ticker.now_s + timeouts.total_s)  # over all attempts: the first one sets it
+        self._end_s = x.end_s
         self.reader: StreamReader | None = None
         self._held: list[bytes] = []
         self._held_bytes = 0
@@ -108,6 +111,8 @@ class Answer:
         self._is_between_events = not self._rest and not self._is_oversized
         client = self._x.client
         if self._held:
+            if self.mode is PLAIN:
+                self.tail = self._held[-1][-TAIL_BYTES:]
             self._send(self.body)
             self._held.clear()
         if self.is_whole:
@@ -158,7 +163,7 @@ class Answer:
     def on_data(self, data: bytes) -> None:
         reader = self.reader
         if reader is not None:
-            if not (self._is_between_events and data.find(b"\n\n") == len(data) - 2):
+            if not (self._is_between_events and 0 <= data.find(b"\n\n") == len(data) - 2):
                 return self._take_events(reader, data)
             # One whole event in a read, and the next one in 20 ms: nearly all of a stream. Kept flat: between
             # two events the CPU's caches have forgotten this code, and each call more costs twice.
@@ -171,6 +176,8 @@ class Answer:
         elif self._is_relaying:
             if self.mode is RAW:
                 self._touch()
+            else:
+                self.tail = (self.tail + data)[-TAIL_BYTES:]
             self._send(data)
         else:
             self._hold(data)
@@ -233,8 +240,10 @@ class Answer:
                 passed.append(event)
                 has_content = has_content or verdict == CONTENT
         if len(self._rest) > MAX_HELD_BYTES:
-            passed.append(self._rest)
-            self._rest = b""
+            # Too long to hold: it goes on unjudged, save line ends that may turn out to be the event's end.
+            begun = self._rest.rstrip(b"\r\n")
+            passed.append(begun)
+            self._rest = self._rest[len(begun) :]
             self._is_oversized = has_content = True
         self._pass_on(passed)
         if has_content:

@@ -50,6 +50,13 @@ class ProxyError(Exception):
         self.retry = retry
 
 
+class Unreachable(ProxyError):
+    """No connection could be made: nothing was sent, so another endpoint may be tried at no cost."""
+
+    def __init__(self, message: str, flag: str = "UF") -> None:
+        super().__init__(flag, 503, "upstream_unreachable", message)
+
+
 # OpenAI's `type` for each status (the API's error-code guide); the SDKs choose their exception by status.
 _TYPES = {
     400: "invalid_request_error",

@@ -5,6 +5,7 @@ at the end by metrics and the access log. It holds facts, no behaviour. Slots an
 it is built for every request (a frozen dataclass costs 2.7 µs, this 0.3).
 """
 
+import math
 from typing import Protocol
 
 
@@ -83,8 +84,10 @@ class Exchange:
     __slots__ = (
         "attempts",
         "body",
+        "bytes_received",
         "bytes_sent",
         "client",
+        "end_s",
         "endpoint",
         "fields",
         "first_token_s",
@@ -138,7 +141,9 @@ class Exchange:
         self.attempts = 0
         self.status = 0
         self.flag = "-"
+        self.bytes_received = 0  # of the body
         self.bytes_sent = 0
+        self.end_s = math.inf  # when all attempts are over, on the ticker's clock
         self.upstream_s = 0.0  # waiting for providers until the answer began, all attempts
         self.overhead_s: float | None = None  # the rest of the time until the answer began
         self.first_token_s: float | None = None  # since started_s

@@ -15,7 +15,7 @@ import re
 from urllib.parse import quote
 
 from sidecar.errors import bad_request, refuse
-from sidecar.exchange import Reply, RequestHead
+from sidecar.exchange import Exchange, Reply, RequestHead
 
 MAX_COUNT = 256
 MAX_LINE_BYTES = 8190
@@ -96,11 +96,15 @@ def recall_request_head(raw: bytes) -> tuple[RequestHead, int] | None:
 
 
 def remember_request_head(raw: bytes, head: RequestHead) -> None:
-    """Keep a head for recall, if its length is all that frames its body."""
-    if len(raw) <= _REMEMBERED_HEAD_BYTES and _UNUSUAL.isdisjoint(head.fields):
-        if len(_heads) >= _REMEMBERED_HEADS:
-            _heads.clear()
-        _heads[_without_length(raw)[0]] = head
+    """Keep a head for recall, if the length in its one usual spelling is all that frames its body."""
+    if len(raw) > _REMEMBERED_HEAD_BYTES or not _UNUSUAL.isdisjoint(head.fields):
+        return
+    key, digits = _without_length(raw)
+    if digits != head.fields.get(b"content-length", b"0"):
+        return
+    if len(_heads) >= _REMEMBERED_HEADS:
+        _heads.clear()
+    _heads[key] = head
 
 
 _UNUSUAL = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
@@ -112,6 +116,7 @@ def _without_length(raw: bytes) -> tuple[tuple[bytes, bytes], bytes]:
     if start == 17:
         start = raw.find(b"\r\ncontent-length: ") + 18
         if start == 17:
+            # Written in another way, or not there: then the digits, if any, are part of the key.
             return (raw, b""), b"0"
     end = raw.index(b"\r\n", start)
     return (raw[:start], raw[end:]), raw[start:end]
@@ -156,8 +161,10 @@ def _read_request_head(raw: bytes) -> RequestHead | Reply:
             if names.count(name) > 1:
                 return bad_request(f"The header {name.decode()} was sent twice; send it once.", close=True)
     named = fields.get(b"connection")
-    if named is not None and named not in _PLAIN_CONNECTION:
-        head.forward = without(forward, {name.strip().lower() for name in named.split(b",")})
+    if named is not None and len(fields) != len(lines):
+        named = b",".join(value for name, value in map(_split, lines) if name == b"connection")
+    if named and named not in _PLAIN_CONNECTION:
+        head.forward = without(forward, _names(named))
     return _refuse_framing(head) or head
 
 
@@ -191,7 +198,7 @@ def _split(line: bytes) -> tuple[bytes, bytes]:
 
 def without(lines: list[bytes], names: set[bytes] | frozenset[bytes]) -> list[bytes]:
     """`lines` less those of the fields in `names` (lower case)."""
-    return [line for line in lines if line[: line.index(b":")].lower() not in names]
+    return [line for line in lines if line.partition(b":")[0].lower() not in names]
 
 
 LARGE_HEAD = refuse(
@@ -251,7 +258,17 @@ class ResponseHead:
 def returned_lines(raw: bytes) -> list[bytes]:
     """The lines of an answer's head that go back to the caller, CRLF between them."""
     kept = _DROPPED.sub(b"", raw[raw.index(b"\r") : -4])
+    named = _CONNECTION.findall(raw)
+    if named and not _PLAIN_CONNECTION.issuperset(named):
+        return without(kept[2:].split(b"\r\n"), _names(b",".join(named)))
     return [kept[2:]] if kept else []
+
+
+def _names(listed: bytes) -> set[bytes]:
+    return {name.strip().lower() for name in listed.split(b",")}
+
+
+_CONNECTION = re.compile(rb"\r\nconnection:[ \t]*([^\r]*)", re.IGNORECASE)
 
 
 def _keep_alive_timeout(value: bytes) -> float | None:
@@ -261,6 +278,31 @@ def _keep_alive_timeout(value: bytes) -> float | None:
         if name.lower() == b"timeout" and number.isdigit():
             return float(number)
     return None
+
+
+# --- our own -------------------------------------------------------------------------------------------
+
+_named_lines: dict[tuple[str, str, str], bytes] = {}
+
+
+def own_lines(x: Exchange) -> bytes:
+    """The header lines the sidecar adds to an answer, CRLF between them."""
+    key = (x.model, x.provider, x.region)
+    named = _named_lines.get(key)
+    if named is None:
+        if len(_named_lines) >= _REMEMBERED:
+            _named_lines.clear()
+        pairs = zip((b"model", b"provider", b"region"), key, strict=True)
+        named = b"".join(
+            b"x-sidecar-%b: %b\r\n" % (name, safe_value(value)) for name, value in pairs if value
+        )
+        _named_lines[key] = named
+    return b"%bx-sidecar-attempts: %d\r\nserver-timing: sidecar;dur=%.3f, provider;dur=%.3f" % (
+        named,
+        x.attempts,
+        (x.overhead_s or 0.0) * 1e3,
+        x.upstream_s * 1e3,
+    )
 
 
 def safe_value(text: str) -> bytes:

@@ -17,7 +17,7 @@ from yarl import URL
 
 from sidecar.errors import refuse
 from sidecar.exchange import Exchange, Reply, RequestHead
-from sidecar.headers import read_request_head, returned_lines
+from sidecar.headers import own_lines, read_request_head, returned_lines
 from sidecar.runtime import Snapshot
 from sidecar.tasks import spawn
 from sidecar.upstream.endpoint import Endpoint
@@ -67,12 +67,15 @@ class Lane:
     ) -> web.StreamResponse:
         """An upload: both bodies are streamed, neither is held."""
         headers = _headers(provider.header_lines(x))
+        if b"expect" in x.fields and request.transport is not None:
+            request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if (length := request.headers.get("content-length")) is not None:
             headers["content-length"] = length
         limits = provider.timeouts
         timeout = aiohttp.ClientTimeout(
             total=limits.total_s, sock_connect=limits.connect_s, sock_read=limits.answer_s
         )
+        sent_s = time.monotonic()
         async with self._client().request(
             request.method,
             _url(x, endpoint),
@@ -83,7 +86,9 @@ class Lane:
             timeout=timeout,
         ) as upstream:
             raw = b"\r\n".join((b"-", *(b": ".join(pair) for pair in upstream.raw_headers), b"", b""))
-            lines = b"\r\n".join(returned_lines(raw)).split(b"\r\n")
+            x.upstream_s = time.monotonic() - sent_s
+            x.overhead_s = sent_s - x.started_s
+            lines = b"\r\n".join((*returned_lines(raw), own_lines(x))).split(b"\r\n")
             response = web.StreamResponse(status=upstream.status, headers=_headers(lines))
             response.force_close()
             response.content_length = upstream.content_length
@@ -129,19 +134,21 @@ class Lane:
             )
             await client.prepare(request)
             x.status = 101
-            there = spawn(_copy(client, upstream), "websocket up")
-            back = spawn(_copy(upstream, client), "websocket down")
+            both = {
+                spawn(_copy(client, upstream), "websocket up"),
+                spawn(_copy(upstream, client), "websocket down"),
+            }
             try:
-                await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                there.cancel()
-                back.cancel()
-            await client.close(code=upstream.close_code or 1000)
+                for task in both:
+                    task.cancel()
             return client
 
     def _client(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0),
                 auto_decompress=False,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 skip_auto_headers=("accept", "accept-encoding", "content-type", "user-agent"),
@@ -151,8 +158,9 @@ class Lane:
 
 
 async def _copy(source: Any, sink: Any) -> None:
-    """Messages of one direction, control frames included, until it closes."""
-    async for message in source:
+    """Messages of one direction, control frames included, until it closes; then close the other side alike."""
+    while True:
+        message = await source.receive()
         if message.type is aiohttp.WSMsgType.TEXT:
             await sink.send_str(message.data)
         elif message.type is aiohttp.WSMsgType.BINARY:
@@ -161,9 +169,17 @@ async def _copy(source: Any, sink: Any) -> None:
             await sink.ping(message.data)
         elif message.type is aiohttp.WSMsgType.PONG:
             await sink.pong(message.data)
+        elif message.type is aiohttp.WSMsgType.CLOSE and message.data not in _NEVER_SENT:
+            await sink.close(code=message.data or 1000, message=(message.extra or "").encode())
+            await source.close(code=message.data or 1000)
+            return
         else:
-            break
-    await sink.close(code=source.close_code or 1000)
+            await sink.close(code=aiohttp.WSCloseCode.INTERNAL_ERROR)
+            return
+
+
+# Codes that stand for "no close frame came" and must not be in one (RFC 6455 section 7.4.1).
+_NEVER_SENT = frozenset((1005, 1006, 1015))
 
 
 def _exchange(request: web.BaseRequest, snapshot: Snapshot) -> Exchange:

@@ -120,7 +120,7 @@ def _count(value: Any) -> int:
 
 
 def usage_of(body: bytes) -> Usage | None:
-    """The usage of a whole plain answer, without parsing all of it.
+    """The usage of a whole plain answer (or of its last part), mostly without parsing all of it.
 
     `"usage"` cannot stand inside a JSON string (its quotes would be escaped), and from a top-level key to the
     end, with a brace in front, is a JSON object again: only the tail is parsed, however long the answer.
@@ -128,16 +128,22 @@ def usage_of(body: bytes) -> Usage | None:
     start = body.rfind(b'"usage"')
     if start < 0:
         return None
-    try:
-        return usage_from(orjson.loads(b"{" + body[start:]).get("usage"))
-    except orjson.JSONDecodeError:
-        return None
+    for part in (b"{" + body[start:], body):
+        try:
+            document = orjson.loads(part)
+        except orjson.JSONDecodeError:
+            continue
+        # Otherwise it was the word, or a key further in, that stood last: then all of it is read.
+        if type(document) is dict and (usage := usage_from(document.get("usage"))) is not None:
+            return usage
+    return None
 
 
 # --- asking for usage ----------------------------------------------------------------------------------
 
-_OPTIONS = re.compile(rb'"stream_options"\s*:\s*(?:null|\{(\s*\})?)')
+_OPTIONS = re.compile(rb'"stream_options"\s*:\s*(?:null|\{[^{}]*\})')
 _DECLINED = re.compile(rb'"include_usage"\s*:\s*(?:false|null)')
+_ASKING = b'"include_usage":true'
 
 
 def ask_for_usage(body: bytes, call: Call) -> bytes:
@@ -145,20 +151,23 @@ def ask_for_usage(body: bytes, call: Call) -> bytes:
 
     Where the bytes leave doubt which spot is meant (the name stands twice), they stay as they are.
     """
-    asking = b'"include_usage":true'
+    options = call.document.get("stream_options")
     if "stream_options" not in call.document:
         start = body.index(b"{") + 1
-        return b'%b"stream_options":{%b},%b' % (body[:start], asking, body[start:])
-    if body.count(b'"stream_options"') != 1 or body.count(b'"include_usage"') > 1:
-        return body
-    if declined := _DECLINED.search(body):
-        return body[: declined.start()] + asking + body[declined.end() :]
+        return b'%b"stream_options":{%b},%b' % (body[:start], _ASKING, body[start:])
     found = _OPTIONS.search(body)
-    if found is None or b'"include_usage"' in body:
+    if found is None or body.count(b'"stream_options"') != 1:
         return body
-    if found.group(0).endswith(b"null") or found.group(1) is not None:
-        return b'%b"stream_options":{%b}%b' % (body[: found.start()], asking, body[found.end() :])
-    return b"%b%b,%b" % (body[: found.end()], asking, body[found.end() :])
+    start, end = found.span()
+    written = found.group(0)
+    if not options or type(options) is not dict:
+        written = b'"stream_options":{%b}' % _ASKING
+    elif "include_usage" in options:
+        written = _DECLINED.sub(_ASKING, written, count=1)
+    else:
+        at = written.index(b"{") + 1
+        written = b"%b%b%b%b" % (written[:at], _ASKING, b",", written[at:])
+    return body[:start] + written + body[end:]
 
 
 # --- the events of a stream ----------------------------------------------------------------------------

@@ -13,11 +13,11 @@ from typing import Protocol
 
 from sidecar.answer import PLAIN, STREAM, Answer
 from sidecar.clock import Ticker
-from sidecar.errors import ClientGone, ProxyError, Retry, refuse
+from sidecar.errors import ClientGone, ProxyError, Retry, Unreachable, refuse
 from sidecar.exchange import Exchange, Reply
-from sidecar.headers import safe_value
+from sidecar.headers import own_lines
 from sidecar.openai import KINDS, Call, ask_for_usage, read_call, usage_of
-from sidecar.runtime import MAX_REMEMBERED_MODELS, Snapshot
+from sidecar.runtime import Snapshot
 from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.metrics import Metrics
 from sidecar.upstream.endpoint import Endpoint
@@ -49,7 +49,6 @@ class Proxy:
         self._ticker = ticker
         self._metrics = metrics
         self._log = log
-        self._named: dict[tuple[str, str, str], bytes] = {}
 
     @property
     def max_body_bytes(self) -> int:
@@ -126,7 +125,7 @@ class Proxy:
                 raise answer.error
 
             # Relay: whole in one write where it is whole already, else by callback to its end.
-            lines = [*answer.lines, self._own_lines(x)]
+            lines = [*answer.lines, own_lines(x)]
             if answer.is_whole and answer.mode is PLAIN:
                 client.respond(x, answer.status, lines, answer.body)
             else:
@@ -167,24 +166,23 @@ class Proxy:
             x.attempts += 1
             x.endpoint, x.region = endpoint.url, endpoint.region
             endpoint.requests += 1
-            answer: Answer | None = None
-            try:
-                if connection is None:
+            if connection is None:
+                try:
                     connection = await endpoint.pool.dial()
-                answer = Answer(x, call, endpoint, connection, self._ticker, provider.timeouts)
-                request = provider.write_request(x, endpoint, body)
-                connection.send(request, answer, is_head_request=x.method == b"HEAD")
+                except Unreachable as error:
+                    endpoint.observe(error.message)
+                    following = next(endpoints, None)
+                    if following is None:
+                        raise
+                    endpoint, connection = following, following.pool.take()
+                    continue
+            answer = Answer(x, call, endpoint, connection, self._ticker, provider.timeouts)
+            request = provider.write_request(x, endpoint, body)
+            connection.send(request, answer, is_head_request=x.method == b"HEAD")
+            try:
                 await answer.ready
-            except ProxyError as error:
-                endpoint.observe(error.message)
-                following = next(endpoints, None)
-                if following is None:
-                    raise
-                endpoint, connection = following, following.pool.take()
-                continue
             except BaseException:
-                if answer is not None:
-                    answer.cancel()
+                answer.cancel()
                 raise
             lost = answer.error
             if lost is not None and lost.retry is _REUSED_ONLY and is_replayable:
@@ -197,24 +195,12 @@ class Proxy:
     # --- the end --------------------------------------------------------------------------------------
 
     def settle(self, x: Exchange) -> None:
-        """Count and log a finished exchange."""
+        """Count and log a finished exchange. Its body is let go: the log keeps the exchange for a moment."""
+        if x.body:
+            x.bytes_received = len(x.body)
+            x.body = b""
         seconds = self._metrics.finished(x, time.monotonic())
         self._log.write(x, seconds)
-
-    def _own_lines(self, x: Exchange) -> bytes:
-        """The header lines the sidecar adds to an answer, the last without CRLF."""
-        key = (x.model, x.provider, x.region)
-        named = self._named.get(key)
-        if named is None:
-            if len(self._named) >= MAX_REMEMBERED_MODELS:
-                self._named.clear()
-            named = self._named[key] = _named_lines(*key)
-        return b"%bx-sidecar-attempts: %d\r\nserver-timing: sidecar;dur=%.3f, provider;dur=%.3f" % (
-            named,
-            x.attempts,
-            (x.overhead_s or 0.0) * 1e3,
-            x.upstream_s * 1e3,
-        )
 
 
 def _note_attempt(x: Exchange, answer: Answer, endpoint: Endpoint, started_s: float, now_s: float) -> None:
@@ -232,16 +218,11 @@ def _note_attempt(x: Exchange, answer: Answer, endpoint: Endpoint, started_s: fl
     endpoint.observe(f"status {answer.status}" if answer.status >= 500 else "")
 
 
-def _named_lines(model: str, provider: str, region: str) -> bytes:
-    pairs = ((b"model", model), (b"provider", provider), (b"region", region))
-    return b"".join(b"x-sidecar-%b: %b\r\n" % (name, safe_value(value)) for name, value in pairs if value)
-
-
 def _read_usage(x: Exchange, answer: Answer) -> None:
     if answer.reader is not None:
         x.usage = answer.reader.usage
     elif answer.mode is PLAIN and answer.status == 200 and answer.is_whole:
-        x.usage = usage_of(answer.body)
+        x.usage = usage_of(answer.tail or answer.body)
 
 
 def _judge_head(x: Exchange, snapshot: Snapshot) -> Reply | None:

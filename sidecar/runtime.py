@@ -5,6 +5,8 @@ address and TLS stay the same is carried over with its connections and counters,
 drops a stream nor forgets what is known of an endpoint's health.
 """
 
+from pathlib import Path
+
 from sidecar.clock import Ticker
 from sidecar.config.model import Config, matches
 from sidecar.config.model import Provider as ProviderConfig
@@ -84,10 +86,12 @@ class Runtime:
         home: tuple[str, str],
     ) -> Provider:
         tls: ClientContext | None = None
+        # The content, not the name: authorities are rotated in place.
+        authorities = Path(config.tls.ca_file).read_bytes() if config.tls.ca_file is not None else None
         endpoints: list[Endpoint] = []
         for wanted in config.endpoints:
             url = wanted.url
-            key = (name, str(url), wanted.region, wanted.zone, config.tls.ca_file)
+            key = (name, str(url), wanted.region, wanted.zone, authorities)
             endpoint = self._endpoints.get(key)
             if endpoint is None:
                 if url.is_tls and tls is None:

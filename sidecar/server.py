@@ -140,11 +140,13 @@ class Sidecar:
         limits = self.runtime.snapshot.config.drain
         now_s = time.monotonic()
         end_s, idle_since_s = now_s + limits.max_s, now_s
-        while now_s < end_s and now_s - idle_since_s < limits.min_s and not self._is_quitting:
-            await asyncio.sleep(DRAIN_STEP_S)
-            now_s = time.monotonic()
+        while now_s < end_s and not self._is_quitting:
             if self._listener.busy_count:
                 idle_since_s = now_s
+            elif now_s - idle_since_s >= limits.min_s:
+                return
+            await asyncio.sleep(DRAIN_STEP_S)
+            now_s = time.monotonic()
 
     async def _release(self) -> None:
         for runner in reversed(self._runners):

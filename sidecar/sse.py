@@ -17,11 +17,11 @@ def split(buffer: bytes) -> tuple[list[bytes], bytes]:
     """The whole events in `buffer` and the rest that is not whole yet; joined they are `buffer`."""
     if b"\r" not in buffer:
         # What providers send: LF only, and mostly exactly one event in a read.
-        end = buffer.find(b"\n\n") + 2
-        if end == len(buffer):
-            return [buffer], b""
-        if end == 1:
+        end = buffer.find(b"\n\n")
+        if end < 0:
             return [], buffer
+        if end + 2 == len(buffer):
+            return [buffer], b""
         pieces = buffer.split(b"\n\n")
         rest = pieces.pop()
         return [piece + b"\n\n" for piece in pieces], rest

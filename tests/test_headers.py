@@ -148,7 +148,9 @@ def test_refuses_a_missing_host_in_http_1_1_only() -> None:
     assert not isinstance(read_request_head(b"GET / HTTP/1.0\r\nX: 1\r\n\r\n"), Reply)
 
 
-@pytest.mark.parametrize(("value", "is_served"), [(b"100-continue", True), (b"100-Continue", True), (b"x", False)])
+@pytest.mark.parametrize(
+    ("value", "is_served"), [(b"100-continue", True), (b"100-Continue", True), (b"x", False)]
+)
 def test_expect_is_100_continue_or_refused(value: bytes, is_served: bool) -> None:
     if is_served:
         assert read(b"Expect: " + value).fields[b"expect"] == value
@@ -190,7 +192,9 @@ def test_heads_that_differ_in_their_length_only() -> None:
 
 LINES = st.lists(
     st.tuples(
-        st.sampled_from([b"X-A", b"x-a", b"X-B", b"Content-Length", b"Connection", b"Authorization", b"Cookie"]),
+        st.sampled_from(
+            [b"X-A", b"x-a", b"X-B", b"Content-Length", b"Connection", b"Authorization", b"Cookie"]
+        ),
         st.sampled_from([b"1", b"22", b"333"]),
     ),
     max_size=4,
@@ -256,7 +260,11 @@ def test_what_an_answers_connection_field_names_ends_here() -> None:
 
 def test_what_the_proxy_must_know_of_an_answer() -> None:
     head = ResponseHead(
-        answer(b"CONTENT-TYPE: Text/Event-Stream; charset=utf-8", b"Content-Length:  7 ", b"Keep-Alive: timeout=5")
+        answer(
+            b"CONTENT-TYPE: Text/Event-Stream; charset=utf-8",
+            b"Content-Length:  7 ",
+            b"Keep-Alive: timeout=5",
+        )
     )
     assert head.content_type == b"text/event-stream; charset=utf-8"
     assert head.length == 7

@@ -1,6 +1,6 @@
 """The modules form layers, and imports go down only. Read from the source, so that nothing needs to run.
 
-    entry points  >  one request (runtime, proxy, lane, answer)  >  packages side by side  >  foundations
+entry points  >  one request (runtime, proxy, lane, answer)  >  packages side by side  >  foundations
 """
 
 import ast
@@ -15,7 +15,7 @@ ENTRY_POINTS = {"__main__", "cli", "run", "server", "admin", "demo"}
 ONE_REQUEST = {"runtime", "proxy", "lane", "answer"}
 PACKAGES = {"downstream", "upstream", "telemetry", "config"}
 FOUNDATIONS = {
-    *("exchange", "headers", "openai", "sse", "errors", "flow", "clock", "tasks", "quantiles"),
+    *("exchange", "headers", "openai", "sse", "errors", "flow", "clock", "tasks", "quantiles", "lean"),
 }
 LAYERS = (ENTRY_POINTS, ONE_REQUEST, PACKAGES, FOUNDATIONS)
 # What every package may know of the configuration: its types, never how they are read.
@@ -73,9 +73,7 @@ def test_imports_go_down_only(module: str) -> None:
 
 @pytest.mark.parametrize("module", [name for name in MODULES if room_of(name) in PACKAGES])
 def test_packages_do_not_know_each_other(module: str) -> None:
-    beside = {
-        name for name in ours(module) if room_of(name) in PACKAGES and room_of(name) != room_of(module)
-    }
+    beside = {name for name in ours(module) if room_of(name) in PACKAGES and room_of(name) != room_of(module)}
     assert beside - CONFIG_TYPES == set()
 
 

@@ -16,6 +16,7 @@ from tests.support.demo import QUESTION
 from tests.support.http1 import ask
 from tests.support.raw import post, raw_provider
 from tests.support.running import ENVIRON, config_for, running
+from tests.support.waiting import until
 from tests.upstream.test_tls import TlsProvider
 
 A, B = "http://a.example/v1", "http://b.example/v1"
@@ -45,7 +46,8 @@ def test_an_endpoint_that_stays_is_carried_over_with_its_counters(runtime: Runti
 
 
 @pytest.mark.parametrize(
-    "change", [{"region": "eu-west-1"}, {"zone": "a"}, {"url": "http://a.example/v2"}, {"url": "https://a.example/v1"}]
+    "change",
+    [{"region": "eu-west-1"}, {"zone": "a"}, {"url": "http://a.example/v2"}, {"url": "https://a.example/v1"}],
 )
 def test_an_endpoint_that_is_another_one_now_starts_anew(runtime: Runtime, change: dict[str, str]) -> None:
     runtime.apply(config(A))
@@ -92,17 +94,16 @@ def test_names_from_callers_are_remembered_within_bounds(runtime: Runtime) -> No
 
 
 async def test_connections_of_a_removed_endpoint_are_closed_and_those_of_a_kept_one_stay() -> None:
-    async with raw_provider() as first, raw_provider() as second:
-        async with running(config_for(first.url)) as sidecar:
-            await ask(sidecar.port, post(orjson.dumps(QUESTION)))
-            pool = sidecar.endpoint().pool
-            sidecar.sidecar.runtime.apply(config(first.url, second.url))
-            assert (pool.open_count, pool.idle_count) == (1, 1)
-            sidecar.sidecar.runtime.apply(config(second.url))
-            assert pool.idle_count == 0
-            await ask(sidecar.port, post(orjson.dumps(QUESTION)))
-            assert len(second.requests) == 1
-            assert first.closed == 1
+    async with raw_provider() as first, raw_provider() as second, running(config_for(first.url)) as sidecar:
+        await ask(sidecar.port, post(orjson.dumps(QUESTION)))
+        pool = sidecar.endpoint().pool
+        sidecar.sidecar.runtime.apply(config(first.url, second.url))
+        assert (pool.open_count, pool.idle_count) == (1, 1)
+        sidecar.sidecar.runtime.apply(config(second.url))
+        assert pool.idle_count == 0
+        await ask(sidecar.port, post(orjson.dumps(QUESTION)))
+        assert len(second.requests) == 1
+        assert first.closed == 1
 
 
 async def test_authorities_that_are_rotated_in_place_are_taken(tmp_path: Path) -> None:
@@ -113,6 +114,7 @@ async def test_authorities_that_are_rotated_in_place_are_taken(tmp_path: Path) -
             request = post(orjson.dumps(QUESTION), close=False)
             assert (await ask(sidecar.port, request)).status == 200
             await provider.hang_up()
+            await until(lambda: sidecar.endpoint().pool.open_count == 0)
             Authority(tmp_path)  # the same file, another authority
             sidecar.sidecar.runtime.apply(config(provider.url, provider=settings))
             assert (await ask(sidecar.port, request)).status == 503

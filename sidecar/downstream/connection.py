@@ -131,7 +131,7 @@ class Connection(asyncio.Protocol):
         self._on_open(self)
 
     def data_received(self, data: bytes) -> None:
-        if self.state is ANSWERING:
+        if self.state is ANSWERING or self._ahead:
             self._ahead += data
             if len(self._ahead) > MAX_AHEAD_BYTES:
                 self.transport.pause_reading()
@@ -211,6 +211,9 @@ class Connection(asyncio.Protocol):
     def _read_head(self, data: bytes) -> bytes:
         before = len(self._raw)
         if not before:
+            data = data.lstrip(b"\r\n")  # empty lines before a request are ignored (RFC 9112 section 2.2)
+            if not data:
+                return b""
             self.deadline_s = self._ticker.now_s + REQUEST_S
             end = data.find(b"\r\n\r\n") + 4
             if end > 3 and (known := recall_request_head(data[:end])) is not None:
@@ -317,7 +320,10 @@ class Connection(asyncio.Protocol):
             # A bug of ours: one line here, an honest 500 there, and never a connection that hangs.
             _log.error("request failed: %s: %s", type(error).__name__, error)
         if self._x is not None and self._x.is_open:
-            self._refuse(_INTERNAL)
+            if self.writer.is_begun:
+                self.writer.cut(self._x, b"")
+            else:
+                self._refuse(_INTERNAL)
 
     def _answered(self, keep_alive: bool) -> None:
         """The writer finished an answer."""

@@ -29,10 +29,15 @@ class Listener(web.Server):
         self._gate = gate
         self._ticker = ticker
         self._fast: set[Connection] = set()
+        self._is_draining = False
 
     def __call__(self) -> Any:
         """The protocol of a new connection."""
-        return Connection(self._gate, self._ticker, self._hand_over, self._fast.add, self._fast.discard)
+        return Connection(self._gate, self._ticker, self._hand_over, self._opened, self._fast.discard)
+
+    def _opened(self, connection: Connection) -> None:
+        self._fast.add(connection)
+        connection.writer.must_close = self._is_draining
 
     @property
     def busy_count(self) -> int:
@@ -41,6 +46,7 @@ class Listener(web.Server):
 
     def drain(self) -> None:
         """Have every connection close after its answer; idle ones at once."""
+        self._is_draining = True
         for connection in list(self._fast):
             connection.drain()
 
@@ -74,7 +80,11 @@ async def open_sites(runner: web.BaseRunner, address: Address) -> list[str]:
     bound = [await _listen_tcp(runner, family, address.host, address.port)]
     if address.host == "127.0.0.1" and _has_ipv6_loopback():
         port = int(bound[0].rpartition(":")[2])
-        bound.append(await _listen_tcp(runner, socket.AF_INET6, "::1", port))
+        try:
+            bound.append(await _listen_tcp(runner, socket.AF_INET6, "::1", port))
+        except OSError:
+            if address.port:
+                raise  # a port that was asked for is had on both, or not at all
     return bound
 
 

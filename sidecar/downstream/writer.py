@@ -6,6 +6,8 @@ client cannot take it for whole.
 """
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable
 from http import HTTPStatus
 
@@ -30,6 +32,8 @@ class AnswerWriter:
         self._is_full = False
         self._is_chunked = False
         self._is_bodiless = False
+        self._is_until_close = False
+        self.is_begun = False  # a head is out, its body is not whole
         self.must_close = False  # the listener is draining
 
     # --- whole answers --------------------------------------------------------------------------------
@@ -55,14 +59,19 @@ class AnswerWriter:
     # --- answers in pieces ----------------------------------------------------------------------------
 
     def begin(self, x: Exchange, status: int, lines: list[bytes], length: int | None) -> None:
+        self.is_begun = True
         self._is_bodiless = x.method == b"HEAD" or status in _BODILESS
         self._is_chunked = False
         parts = [status_line(status), *lines]
-        if length is not None:
+        self._is_until_close = False
+        if status == 204:
+            pass  # RFC 9110 section 8.6: no Content-Length
+        elif length is not None:
             parts.append(b"content-length: %d" % length)
         elif self._is_bodiless:
             pass
         elif x.minor == 0:
+            self._is_until_close = True
             x.keep_alive = False
         else:
             self._is_chunked = True
@@ -85,8 +94,17 @@ class AnswerWriter:
     def cut(self, x: Exchange, last: bytes) -> None:
         if last:
             self.write(last)
+        elif self._is_until_close:
+            self._reset()
         x.keep_alive = False
         self._finish(x)
+
+    def _reset(self) -> None:
+        """Where the end of the connection is the end of the body, only a reset says that it is not."""
+        socket_ = self._transport.get_extra_info("socket")
+        if socket_ is not None:
+            socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
 
     def send_continue(self) -> None:
         """Tell a client that waits with its body to send it (RFC 9110 section 10.1.1)."""
@@ -119,6 +137,7 @@ class AnswerWriter:
             lines.append(_KEEP)
 
     def _finish(self, x: Exchange) -> None:
+        self.is_begun = False
         self._source = None
         x.is_open = False
         self._on_finished(x.keep_alive)

@@ -54,6 +54,7 @@ class Connection(asyncio.Protocol):
         self.idle_limit_s: float | None = None  # the provider's own `Keep-Alive: timeout`
         self.idle_since_s = 0.0
         self.is_session_kept = False
+        self._is_paused = False
 
         # Per-request state.
         self._sink: Sink | None = None
@@ -69,6 +70,7 @@ class Connection(asyncio.Protocol):
         self._status = 0
         self._pieces.clear()
         self._interim = 0
+        self._framing_bytes = 0
         self._head_told = False
         self._complete = False
         self._last_piece = 0
@@ -97,11 +99,13 @@ class Connection(asyncio.Protocol):
     def pause_reading(self) -> None:
         """Stop taking the provider's bytes; TCP holds it back."""
         if self.state is BUSY:
+            self._is_paused = True
             self.transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Take bytes again."""
-        if self.state is BUSY:
+        if self._is_paused:
+            self._is_paused = False
             self.transport.resume_reading()
 
     # --- asyncio's calls ------------------------------------------------------------------------------
@@ -121,11 +125,16 @@ class Connection(asyncio.Protocol):
             if not self._complete:
                 return self._fail(f"broke HTTP ({_reason(error)})")
             self._may_reuse = False  # the answer was whole; what came behind it spoils the connection only
-        if self._head_told and not self._complete:
+        if self._head is not None and self._is_mostly_framing(len(data)):
+            self._fail("sent more framing than body")
+        elif self._head_told and not self._complete:
             # In the middle of a body: the path of nearly every event of a stream.
             pieces = self._pieces
             if pieces and self._sink is not None:
-                data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                if len(pieces) > 1:
+                    data = b"".join(pieces)
+                else:
+                    data = pieces[0]
                 pieces.clear()
                 self._sink.on_data(data)
         elif self._head is None and len(self._raw) > MAX_TOTAL_BYTES:
@@ -179,6 +188,15 @@ class Connection(asyncio.Protocol):
 
     # --- inside ---------------------------------------------------------------------------------------
 
+    def _is_mostly_framing(self, read_bytes: int) -> bool:
+        """Trailers and chunk extensions are dropped, so nothing else bounds them."""
+        pieces = self._pieces
+        if pieces and read_bytes < MAX_TOTAL_BYTES:
+            self._framing_bytes = 0
+            return False
+        self._framing_bytes += read_bytes - sum(map(len, pieces)) - 16 * len(pieces)
+        return self._framing_bytes > MAX_TOTAL_BYTES
+
     def _is_bodiless(self) -> bool:
         return self._is_head_request or self._status in _BODILESS
 
@@ -211,6 +229,7 @@ class Connection(asyncio.Protocol):
 
     def _release(self) -> None:
         if self._may_reuse:
+            self.resume_reading()
             self.state = IDLE
             self.is_reused = True
             self._on_idle(self)
@@ -228,7 +247,7 @@ class Connection(asyncio.Protocol):
             return ProxyError(
                 "UC", 502, "upstream_cut", "The provider closed the connection in the middle of its answer."
             )
-        retry = Retry.REUSED_ONLY if self.is_reused and not self._raw else Retry.YES
+        retry = Retry.REUSED_ONLY if self.is_reused and not (self._raw or self._interim) else Retry.YES
         return ProxyError(
             "UC",
             503,

@@ -13,7 +13,7 @@ import ssl
 from typing import Any
 
 from sidecar.clock import Ticker
-from sidecar.errors import ProxyError
+from sidecar.errors import Unreachable
 from sidecar.tasks import spawn
 from sidecar.upstream.connection import IDLE, Connection
 from sidecar.upstream.tls import ClientContext
@@ -58,7 +58,7 @@ class Pool:
         return None
 
     async def dial(self) -> Connection:
-        """A new connection, TLS included, within `connect_s`. Raises ProxyError."""
+        """A new connection, TLS included, within `connect_s`. Raises Unreachable."""
         dial = _Dial(self, self._ticker)
         try:
             outcome = await dial.task
@@ -69,11 +69,11 @@ class Pool:
             raise
         finally:
             dial.stop()
-        if isinstance(outcome, ProxyError):
+        if isinstance(outcome, Unreachable):
             raise outcome
         return outcome
 
-    async def connect(self) -> Connection | ProxyError:
+    async def connect(self) -> Connection | Unreachable:
         """Dial without a limit of time; failures are translated here, once, and returned."""
         address = self.address
         loop = asyncio.get_running_loop()
@@ -86,7 +86,7 @@ class Pool:
                 lambda: Connection(self._give_back, self._closed), address.host, address.port, **kwargs
             )
         except (OSError, ssl.SSLError, EOFError) as error:
-            return _translate(error)
+            return _translate(error, address.tls is not None)
         self.open_count += 1
         return connection
 
@@ -95,15 +95,12 @@ class Pool:
         self._give_back(connection)
 
     def expire(self, now_s: float) -> None:
-        """Close what has been idle too long; the oldest stand first."""
-        while self._idle:
-            oldest = self._idle[0]
-            limit_s = IDLE_LIMIT_S
-            if oldest.idle_limit_s is not None:
-                limit_s = min(limit_s, max(0.0, oldest.idle_limit_s - 1.0))
-            if now_s - oldest.idle_since_s < limit_s:
-                return
-            self._idle.pop(0).close()
+        """Close what has been idle too long."""
+        expired = [idle for idle in self._idle if now_s - idle.idle_since_s >= _limit_s(idle)]
+        if expired:
+            self._idle = [idle for idle in self._idle if idle not in expired]
+            for connection in expired:
+                connection.close()
 
     def retire(self) -> None:
         """Close all idle connections; busy ones end with their request."""
@@ -148,28 +145,30 @@ class _Dial:
         self.task.add_done_callback(self._salvage)
         self.task.cancel()
 
-    def _salvage(self, task: asyncio.Task[Connection | ProxyError]) -> None:
+    def _salvage(self, task: asyncio.Task[Connection | Unreachable]) -> None:
         if not task.cancelled() and isinstance(outcome := task.result(), Connection):
             self._pool.keep(outcome)
 
 
-def _timeout(connect_s: float) -> ProxyError:
-    return ProxyError(
-        "UF", 503, "upstream_unreachable", f"The provider did not accept a connection within {connect_s:g} s."
-    )
+def _limit_s(connection: Connection) -> float:
+    told_s = connection.idle_limit_s
+    return IDLE_LIMIT_S if told_s is None else min(IDLE_LIMIT_S, max(0.0, told_s - 1.0))
 
 
-def _translate(error: Exception) -> ProxyError:
+def _timeout(connect_s: float) -> Unreachable:
+    return Unreachable(f"The provider did not accept a connection within {connect_s:g} s.")
+
+
+def _translate(error: Exception, is_tls: bool) -> Unreachable:
     """What a failed dial means to the caller; the system's own words go no further than the kind."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        what = "shows a certificate that does not verify"
-    elif isinstance(error, (ssl.SSLError, EOFError)):
-        what = "failed the TLS handshake"
-    elif isinstance(error, socket.gaierror):
-        return ProxyError("DF", 503, "upstream_unreachable", "The provider's name does not resolve.")
-    elif isinstance(error, ConnectionRefusedError):
-        what = "refused the connection"
-    else:
-        number = getattr(error, "errno", None) or 0
-        what = f"could not be reached ({errno.errorcode.get(number, 'I/O error')})"
-    return ProxyError("UF", 503, "upstream_unreachable", f"The provider {what}.")
+        return Unreachable("The provider shows a certificate that does not verify.")
+    hung_up = isinstance(error, ConnectionError) and error.errno is None  # the loop's, not the system's
+    if isinstance(error, (ssl.SSLError, EOFError)) or (is_tls and hung_up):
+        return Unreachable("The provider failed the TLS handshake.")
+    if isinstance(error, socket.gaierror):
+        return Unreachable("The provider's name does not resolve.", flag="DF")
+    if isinstance(error, ConnectionRefusedError):
+        return Unreachable("The provider refused the connection.")
+    name = errno.errorcode.get(getattr(error, "errno", None) or 0, type(error).__name__)
+    return Unreachable(f"The provider could not be reached ({name}).")

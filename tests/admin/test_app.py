@@ -76,7 +76,11 @@ async def test_stats_as_prometheus_are_those_of_the_health_listener(
     admin: aiohttp.ClientSession, health: aiohttp.ClientSession
 ) -> None:
     bodies = []
-    for session, path in ((admin, "/stats?format=prometheus"), (admin, "/stats/prometheus"), (health, "/metrics")):
+    for session, path in (
+        (admin, "/stats?format=prometheus"),
+        (admin, "/stats/prometheus"),
+        (health, "/metrics"),
+    ):
         response = await session.get(path)
         assert response.headers["content-type"].startswith("text/plain; version=")
         bodies.append(await response.text())
@@ -222,9 +226,11 @@ async def test_over_a_unix_socket_any_host_name_will_do(
     provider: DemoProvider, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.mktemp("s") / "admin.sock"
-    async with running(config_for(provider.url, listen={"admin": f"unix:{path}"})):
-        async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session:
-            assert (await session.get("http://sidecar/ready")).status == 200
+    async with (
+        running(config_for(provider.url, listen={"admin": f"unix:{path}"})),
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session,
+    ):
+        assert (await session.get("http://sidecar/ready")).status == 200
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])

@@ -107,6 +107,12 @@ async def test_small_vectors_mean_the_same_when_each_byte_is_a_segment() -> None
     assert failed == []
 
 
+async def test_small_vectors_mean_the_same_each_time_they_come() -> None:
+    """Heads are remembered: what was found out about one must hold for the next."""
+    vectors = [v for v in VECTORS if v["expect"] in "RA" and len(BY_ID[v["id"]]) < SMALL_BYTES]
+    assert await failing_when_split(vectors * 3, lambda raw: [raw]) == []
+
+
 async def test_large_vectors_mean_the_same_when_cut_in_three() -> None:
     dice = random.Random(7)
 

@@ -6,7 +6,7 @@ they came, and a stream that does not come to its own end never looks as if it h
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import orjson
 import pytest
@@ -28,7 +28,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding
 
 
 class StreamProvider:
-    """Answers each request with a stream in the pieces of `next_pieces()`, then does `next_end`.
+    """Answers each request with a stream in these `pieces`, and ends it as `end` says.
 
     `end` is `clean` (the last chunk), `cut` (the connection closes), `reset` or `silent` (nothing more).
     """
@@ -193,9 +193,7 @@ async def test_stream_passes_unchanged_byte_by_byte(
     assert answer.body == raw
 
 
-@pytest.mark.parametrize(
-    "at", [7, 262_140, 262_200, 300_000, -20, -2, -1], ids=lambda at: f"split at {at}"
-)
+@pytest.mark.parametrize("at", [7, 262_140, 262_200, 300_000, -20, -2, -1], ids=lambda at: f"split at {at}")
 async def test_an_event_larger_than_what_is_held_passes_unchanged(
     at: int, sidecar: Running, stream: StreamProvider
 ) -> None:
@@ -377,10 +375,9 @@ async def test_a_plain_json_answer_to_a_stream_request_passes_on(
 
 @pytest.mark.parametrize("leave", ["before the head", "amid the stream"])
 async def test_a_caller_that_leaves_has_the_provider_connection_closed(
-    leave: str, sidecar: Running, provider: RawProvider, stream: StreamProvider
+    leave: str, sidecar: Running, provider: RawProvider
 ) -> None:
-    gone = asyncio.Event()
-    play: Callable[..., object] = provider.script
+    arrived, gone = asyncio.Event(), asyncio.Event()
 
     async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await provider.read_request(reader)
@@ -390,8 +387,6 @@ async def test_a_caller_that_leaves_has_the_provider_connection_closed(
         assert await reader.read() == b""
         gone.set()
 
-    assert play is not None
-    arrived = asyncio.Event()
     provider.script = script
     async with raw_client(sidecar.port) as client:
         client.writer.write(STREAMED)

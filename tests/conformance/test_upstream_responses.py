@@ -137,7 +137,9 @@ async def test_a_204_goes_back_without_a_content_length(request_bytes: bytes) ->
 
 
 async def test_the_providers_reason_and_interim_headers_do_not_come_back() -> None:
-    segments = [b"HTTP/1.1 103 Early\r\nLink: </a>\r\n\r\nHTTP/1.1 200 Sure\r\nContent-Length: 8\r\n\r\n" + BODY]
+    segments = [
+        b"HTTP/1.1 103 Early\r\nLink: </a>\r\n\r\nHTTP/1.1 200 Sure\r\nContent-Length: 8\r\n\r\n" + BODY
+    ]
     async with raw_provider() as provider:
         provider.script = Player(provider, segments, "keep-open", 0.0).play
         async with running(config_for(provider.url)) as sidecar:

@@ -1,4 +1,4 @@
-"""The chunk reader beside llhttp: the same body whatever the chunks and the cuts, no trailers, hard limits."""
+"""The chunk reader beside llhttp: the same body whatever the chunks and cuts, no trailers, hard limits."""
 
 import httptools
 import pytest

@@ -42,7 +42,9 @@ class Source:
     def __init__(self, content_type: bytes, piece: bytes) -> None:
         self.sent = 0
         self.digest = hashlib.sha256()
-        self._head = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ntransfer-encoding: chunked\r\n\r\n" % content_type
+        self._head = (
+            b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ntransfer-encoding: chunked\r\n\r\n" % content_type
+        )
         self._piece = piece
         self.provider: RawProvider
 
@@ -134,7 +136,9 @@ class Sink:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
 
 
-async def test_a_provider_that_stops_reading_stops_an_upload_and_gets_every_byte_later(tmp_path: Path) -> None:
+async def test_a_provider_that_stops_reading_stops_an_upload_and_gets_every_byte_later(
+    tmp_path: Path,
+) -> None:
     sink = Sink()
     head = (
         "POST /v1/files HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"

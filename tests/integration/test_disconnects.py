@@ -11,11 +11,11 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import NamedTuple
 
 import orjson
-import psutil
 import pytest
 
 from tests.support.demo import QUESTION, STREAM
 from tests.support.http1 import Client
+from tests.support.leaks import open_descriptors
 from tests.support.raw import RawProvider, post, raw_provider
 from tests.support.running import Running, config_for, running
 from tests.support.waiting import settled, until
@@ -32,7 +32,7 @@ ASK_STREAM = post(orjson.dumps(STREAM), close=False)
 
 
 class Stage:
-    """A provider's script: answers each request with `opening`, pours tokens if told, and waits to be left."""
+    """A provider's script: sends `opening`, pours tokens if told, and waits to be left."""
 
     def __init__(self) -> None:
         self.opening = b""
@@ -139,9 +139,9 @@ async def test_the_provider_is_left_when_the_caller_leaves(
 @pytest.mark.parametrize("phase", READING.values(), ids=READING.keys())
 async def test_a_request_that_never_became_whole_reaches_no_provider(world: World, phase: Phase) -> None:
     caller = await reach(world, phase)
-    fds = psutil.Process().num_fds()
+    fds = open_descriptors()
     caller.abort()
-    await until(lambda: psutil.Process().num_fds() <= fds - 2, within_s=LIMIT_S)  # both its ends
+    await until(lambda: open_descriptors() <= fds - 2, within_s=LIMIT_S)  # both its ends
     assert world.provider.received == []
 
 
@@ -162,13 +162,13 @@ def full_listener() -> Iterator[str]:
 async def test_a_dial_in_progress_ends_when_the_caller_leaves() -> None:
     with full_listener() as url:
         async with world_of(url) as world:
-            fds, tasks = psutil.Process().num_fds(), len(asyncio.all_tasks())
+            fds, tasks = open_descriptors(), len(asyncio.all_tasks())
             caller = await reach(world, READING["head"])
             caller.send(ASK[40:])
-            await until(lambda: world.sidecar.endpoint().in_flight == 1)
+            await until(lambda: world.sidecar.endpoint().pool.dialled == 1)
             caller.abort()
-            await until(lambda: world.sidecar.endpoint().in_flight == 0, within_s=LIMIT_S)
-            await until(lambda: psutil.Process().num_fds() <= fds, within_s=LIMIT_S)
+            await until(lambda: world.sidecar.sidecar.metrics.in_flight == 0, within_s=LIMIT_S)
+            await until(lambda: open_descriptors() <= fds, within_s=LIMIT_S)
             await until(lambda: len(asyncio.all_tasks()) <= tasks, within_s=LIMIT_S)
             assert world.sidecar.endpoint().pool.open_count == 0
             assert world.sidecar.endpoint().failures == 0
@@ -190,7 +190,7 @@ async def test_leaving_at_any_turn_of_the_loop_keeps_the_counts_right(world: Wor
         for _ in range(turns):
             await asyncio.sleep(0)
         caller.abort()
-        await until(lambda: world.sidecar.endpoint().in_flight == 0)
+        await until(lambda: world.sidecar.sidecar.metrics.in_flight == 0)
         assert pool.open_count >= pool.idle_count >= 0, f"after {turns} turns: {pool.open_count} open"
     # An unused connection may be kept for the next request; all others are closed.
     await until(lambda: len(world.provider.received) - world.provider.closed == pool.open_count)
@@ -198,7 +198,6 @@ async def test_leaving_at_any_turn_of_the_loop_keeps_the_counts_right(world: Wor
 
 
 async def test_two_hundred_disconnects_leave_nothing_behind(world: World) -> None:
-    process = psutil.Process()
     phases = [*READING.values(), *ANSWERING.values()]
     fds = tasks = 0
     for round_ in range(2):  # the first warms up: lazily opened files, the resolver's threads
@@ -210,9 +209,9 @@ async def test_two_hundred_disconnects_leave_nothing_behind(world: World) -> Non
             await until(lambda: world.provider.closed == len(world.provider.received))
         await until(lambda: world.sidecar.endpoint().pool.open_count == 0)
         if not round_:
-            await settled(process.num_fds)
-            fds, tasks = process.num_fds(), len(asyncio.all_tasks())
-    await until(lambda: process.num_fds() <= fds)
+            await settled(open_descriptors)
+            fds, tasks = open_descriptors(), len(asyncio.all_tasks())
+    await until(lambda: open_descriptors() <= fds)
     await until(lambda: len(asyncio.all_tasks()) <= tasks)
     metrics = world.sidecar.sidecar.metrics
     assert (world.sidecar.endpoint().in_flight, metrics.in_flight, metrics.streams_open) == (0, 0, 0)

@@ -1,4 +1,4 @@
-"""Leaving and starting, as a process manager sees them: signals, exit codes, and streams that are in progress."""
+"""Leaving and starting, as a process manager sees them: signals, exit codes, streams in progress."""
 
 import asyncio
 import signal

@@ -18,7 +18,7 @@ from tests.support.http1 import Answer, ask, client
 from tests.support.raw import RawProvider, post, raw_provider
 from tests.support.running import Running, config_for, running
 
-# The fixtures are a provider and a sidecar that serve all examples; nothing of one example stays for the next.
+# One provider and one sidecar serve all examples; nothing of one stays for the next.
 many = settings(
     max_examples=40,
     deadline=None,
@@ -176,7 +176,9 @@ async def test_the_providers_key_replaces_every_credential_of_the_caller(
     assert "sk-caller" not in str(provider.requests[-1].headers)
 
 
-@pytest.mark.parametrize("line", ["Authorization: Bearer sk-caller", "X-Api-Key: sk-caller", "Api-Key: sk-caller"])
+@pytest.mark.parametrize(
+    "line", ["Authorization: Bearer sk-caller", "X-Api-Key: sk-caller", "Api-Key: sk-caller"]
+)
 async def test_without_a_key_of_its_own_the_callers_goes_to_the_provider(
     provider: DemoProvider, line: str
 ) -> None:
@@ -283,7 +285,8 @@ async def test_the_providers_headers_come_back_and_the_sidecars_are_added() -> N
     player = Player()
     player.parts = [
         b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 2\r\nX-Request-Id: req_1\r\n"
-        b"x-ratelimit-remaining-requests: 17\r\nset-cookie: a=1\r\nset-cookie: b=2\r\nserver-timing: db;dur=1\r\n"
+        b"x-ratelimit-remaining-requests: 17\r\nset-cookie: a=1\r\nset-cookie: b=2\r\n"
+        b"server-timing: db;dur=1\r\n"
         b"x-sidecar-model: forged\r\nx-sidecar-other: forged\r\naccess-control-allow-origin: *\r\n"
         b'alt-svc: h3=":443"\r\nkeep-alive: timeout=5\r\nproxy-authenticate: Basic\r\n\r\n{}'
     ]
@@ -295,7 +298,13 @@ async def test_the_providers_headers_come_back_and_the_sidecars_are_added() -> N
     assert (head.get("x-sidecar-provider"), head.get("x-sidecar-attempts")) == ("p", "1")
     own_timing = next(value for value in head.all("server-timing") if "sidecar;dur=" in value)
     assert "provider;dur=" in own_timing
-    dropped = {"x-sidecar-other", "access-control-allow-origin", "alt-svc", "keep-alive", "proxy-authenticate"}
+    dropped = {
+        "x-sidecar-other",
+        "access-control-allow-origin",
+        "alt-svc",
+        "keep-alive",
+        "proxy-authenticate",
+    }
     assert not dropped & {name for name, _ in head.fields}
 
 
@@ -321,7 +330,9 @@ async def test_the_region_of_the_endpoint_is_told(provider: DemoProvider) -> Non
 
 
 @pytest.mark.parametrize("question", [QUESTION, STREAM], ids=["plain", "stream"])
-async def test_an_http_1_0_client_gets_a_body_without_chunks(sidecar: Running, question: dict[str, Any]) -> None:
+async def test_an_http_1_0_client_gets_a_body_without_chunks(
+    sidecar: Running, question: dict[str, Any]
+) -> None:
     body = orjson.dumps(question)
     head = f"POST /v1/chat/completions HTTP/1.0\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     async with client(sidecar.port) as old:

@@ -179,7 +179,11 @@ async def test_a_file_over_max_body_is_streamed_through_in_bounded_memory(
 )
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_provider_error_raises_its_class_with_the_providers_own_words(
-    through: AsyncOpenAI, provider: DemoProvider, status: int, expected: type[openai.APIStatusError], stream: bool
+    through: AsyncOpenAI,
+    provider: DemoProvider,
+    status: int,
+    expected: type[openai.APIStatusError],
+    stream: bool,
 ) -> None:
     provider.scenario.update(
         {

@@ -1,4 +1,4 @@
-"""A configuration that changes while the sidecar runs: taken when it is good, refused with one line when not."""
+"""A configuration that changes while the sidecar runs: taken when good, refused with one line when not."""
 
 import os
 import signal

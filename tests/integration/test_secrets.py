@@ -26,12 +26,20 @@ CALLER_KEY = "Vb4+Jt/8M=caller%canary~57"
 ENVIRON = {"KEY": PROVIDER_KEY}
 CREDENTIALS = f"Authorization: Bearer {CALLER_KEY}\r\n"
 BODY = orjson.dumps(QUESTION)
-PAGES = ("/stats", "/stats?format=json", "/stats/prometheus", "/clusters", "/config_dump", "/server_info", "/")
+PAGES = (
+    "/stats",
+    "/stats?format=json",
+    "/stats/prometheus",
+    "/clusters",
+    "/config_dump",
+    "/server_info",
+    "/",
+)
 
 
 def spellings(key: str) -> Iterator[str]:
     raw = key.encode()
-    yield from (key, quote(key, safe=""), quote_plus(key), raw.hex(), raw.hex().upper(), key[:8], repr(key)[1:-1])
+    yield from (key, key[:8], quote(key), quote(key, safe=""), quote_plus(key), raw.hex(), raw.hex().upper())
     for shift in range(3):
         # The characters that do not depend on what stands before and behind the key.
         encoded = base64.b64encode(b"x" * shift + raw).decode().rstrip("=")
@@ -62,7 +70,7 @@ REQUESTS = {
     "anthropic": post(BODY, "/v1/messages", headers=f"x-api-key: {CALLER_KEY}\r\n"),
     "azure": post(BODY, headers=f"api-key: {CALLER_KEY}\r\n"),
     "no JSON": post(CALLER_KEY.encode(), headers=CREDENTIALS),
-    "bad JSON": post(b'{"model": "' + CALLER_KEY.encode() + b'', headers=CREDENTIALS),
+    "bad JSON": post(b'{"model": "' + CALLER_KEY.encode() + b"", headers=CREDENTIALS),
     "twice": post(BODY, headers=CREDENTIALS + CREDENTIALS),
     "broken header": post(BODY, headers=f"Authorization Bearer {CALLER_KEY}\r\n"),
     "folded": post(BODY, headers=f"Authorization: Bearer\r\n {CALLER_KEY}\r\n"),
@@ -71,11 +79,12 @@ REQUESTS = {
     "large head": post(BODY, headers=CREDENTIALS + "x-a: " + "a" * 9000 + "\r\n"),
     "bad length": post(BODY, headers=CREDENTIALS).replace(b"Content-Length: ", b"Content-Length: -"),
     "unknown path": post(BODY, "/v2/chat", headers=CREDENTIALS),
-    "query": f"GET /v1/files?key={CALLER_KEY} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode(),
+    "query": f"GET /v1/files?key={CALLER_KEY} HTTP/1.0\r\n\r\n".encode(),
     "cookie": post(BODY, headers=f"Cookie: key={CALLER_KEY}\r\n"),
     "upload": post(BODY, "/v1/files", headers=CREDENTIALS).replace(b"application/json", b"text/csv"),
     "socket": (
-        f"GET /v1/realtime HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{CREDENTIALS}\r\n"
+        "GET /v1/realtime HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+        f"Upgrade: websocket\r\n{CREDENTIALS}\r\n"
     ).encode(),
 }
 
@@ -114,7 +123,9 @@ async def evidence(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> AsyncIte
 
 
 @pytest.mark.parametrize("forwards", [False, True], ids=["own-key", "callers-key"])
-@pytest.mark.parametrize("knobs", [{}, {"error_ratio": 1.0}, {"reset": "accept"}], ids=["good", "errors", "resets"])
+@pytest.mark.parametrize(
+    "knobs", [{}, {"error_ratio": 1.0}, {"reset": "accept"}], ids=["good", "errors", "resets"]
+)
 async def test_no_key_is_seen_whatever_a_provider_does(
     evidence: Evidence, tmp_path: Path, forwards: bool, knobs: dict[str, object]
 ) -> None:

@@ -5,7 +5,9 @@ import os
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+import aiohttp
 import orjson
+from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.config.load import parse
 from sidecar.server import Sidecar
@@ -23,6 +25,16 @@ class Running:
         self.url = f"http://127.0.0.1:{self.port}/v1"
         self.admin_url = f"http://{sidecar.bound['admin'][0]}"
         self.health_url = f"http://{sidecar.bound['health'][0]}"
+
+    async def metric(self, name: str, **labels: str) -> float | None:
+        """The value of one series as it is scraped; None where there is none."""
+        async with aiohttp.ClientSession() as session, session.get(f"{self.health_url}/metrics") as response:
+            families = text_string_to_metric_families(await response.text())
+        for family in families:
+            for sample in family.samples:
+                if sample.name == name and sample.labels == labels:
+                    return float(sample.value)
+        return None
 
     def endpoint(self, index: int = 0, provider: str = "p") -> Endpoint:
         """A live endpoint, with its counters and its pool."""

@@ -1,9 +1,17 @@
 """A provider connection without a socket, and a sink that remembers what it was told."""
 
+from sidecar.clock import Ticker
 from sidecar.errors import ProxyError
 from sidecar.headers import ResponseHead
 from sidecar.upstream.connection import Connection
+from sidecar.upstream.endpoint import Endpoint
+from sidecar.upstream.pool import Address
 from tests.support.transport import FakeTransport
+
+
+def endpoint_on(ticker: Ticker) -> Endpoint:
+    """An endpoint that is never dialled."""
+    return Endpoint("http://provider/v1", Address("provider", 80, None), "provider", "/v1", "", "", ticker)
 
 
 class RecordingSink:

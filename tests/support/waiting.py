@@ -1,4 +1,4 @@
-"""Waits for a condition instead of for a time: a test goes on as soon as it holds, and fails when it never does."""
+"""Waits for a condition, not for a time: a test goes on as soon as it holds, and fails if it never does."""
 
 import asyncio
 import time

@@ -65,7 +65,7 @@ def log_of(path: Path) -> AccessLog:
 def test_a_line_has_all_fields_and_the_facts_of_its_request(tmp_path: Path) -> None:
     log = log_of(tmp_path / "log")
     x = finished(stream=True, flag="SD", first_token_s=0.25, overhead_s=0.0001, usage=Usage(9, 5, cached=2))
-    x.bytes_sent, x.body = 600, b"x" * 400
+    x.bytes_sent, x.bytes_received = 600, 400
     log.write(x, 1.5)
     log.close()
     (line,) = lines_of(tmp_path / "log")
@@ -127,6 +127,8 @@ async def test_a_line_tells_of_each_request_that_was_served_or_refused(
     plain, stream, bad, host, nonsense = lines_of(log_path)
     assert (plain["status"], plain["stream"], plain["request_id"]) == (200, False, 'caller "17"')
     assert plain["tokens_out"] > 0
+    assert plain["bytes_received"] == len(orjson.dumps(QUESTION))
+    assert 0 < plain["bytes_sent"] < stream["bytes_sent"]
     assert plain["first_token_ms"] is None
     assert (stream["status"], stream["stream"]) == (200, True)
     assert 0 < stream["first_token_ms"] <= stream["duration_ms"]
@@ -201,7 +203,9 @@ def test_a_path_that_cannot_be_written_is_an_error_at_the_start(tmp_path: Path) 
 # --- when the disk does not keep up ---
 
 
-def test_a_writer_that_is_stuck_holds_nobody_up_and_the_surplus_is_dropped_and_counted(tmp_path: Path) -> None:
+def test_a_writer_that_is_stuck_holds_nobody_up_and_the_surplus_is_dropped_and_counted(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "fifo"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from sidecar.exchange import Usage
+from sidecar.telemetry.exposition import expose
 from sidecar.telemetry.metrics import MAX_LEARNED_MODELS, Histogram, Metrics
 from tests.support.exchanges import finished
 
@@ -26,9 +25,7 @@ NAMES = {
 
 
 def scraped(metrics: Metrics) -> list[Sample]:
-    registry = CollectorRegistry()
-    registry.register(metrics)
-    text = generate_latest(registry).decode()
+    text = expose(metrics).decode()
     return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
 

@@ -17,13 +17,13 @@ class Pooled:
         self.pool = Pool(Address("127.0.0.1", 1, None), self.clock.ticker)
         self.transports: dict[Connection, FakeTransport] = {}
 
-    def connect(self) -> Connection:
-        """A connection that has served a request and gave itself back."""
+    def connect(self, *lines: bytes) -> Connection:
+        """A connection that has served a request, with these header lines, and gave itself back."""
         connection = Connection(self.pool.keep, lambda was_idle: None)
         transport = FakeTransport()
         self.transports[connection] = transport
         connection.connection_made(transport)
-        self.serve(connection)
+        self.serve(connection, *lines)
         return connection
 
     def serve(self, connection: Connection, *lines: bytes) -> None:
@@ -91,10 +91,7 @@ def test_use_starts_the_idle_time_anew(pooled: Pooled) -> None:
 
 
 def test_a_providers_shorter_patience_is_believed(pooled: Pooled) -> None:
-    connection = Connection(pooled.pool.keep, lambda was_idle: None)
-    pooled.transports[connection] = FakeTransport()
-    connection.connection_made(pooled.transports[connection])
-    pooled.serve(connection, b"Keep-Alive: timeout=5")
+    connection = pooled.connect(b"Keep-Alive: timeout=5")
     pooled.wait(3.5)
     assert not pooled.is_closed(connection)
     pooled.wait(1.0)
@@ -102,20 +99,16 @@ def test_a_providers_shorter_patience_is_believed(pooled: Pooled) -> None:
 
 
 def test_a_shorter_patience_counts_behind_a_longer_one(pooled: Pooled) -> None:
+    """The servers behind one address need not all say the same."""
     patient = pooled.connect()
-    hasty = Connection(pooled.pool.keep, lambda was_idle: None)
-    pooled.transports[hasty] = FakeTransport()
-    hasty.connection_made(pooled.transports[hasty])
-    pooled.serve(hasty, b"Keep-Alive: timeout=5")
+    hasty = pooled.connect(b"Keep-Alive: timeout=5")
     pooled.wait(6.0)
     assert pooled.is_closed(hasty)
     assert not pooled.is_closed(patient)
 
 
 def test_a_providers_longer_patience_does_not_stretch_ours(pooled: Pooled) -> None:
-    connection = pooled.connect()
-    assert pooled.pool.take() is connection
-    pooled.serve(connection, b"Keep-Alive: timeout=600")
+    connection = pooled.connect(b"Keep-Alive: timeout=600")
     pooled.wait(IDLE_LIMIT_S + 0.5)
     assert pooled.is_closed(connection)
 

@@ -23,8 +23,7 @@ ASK = post(orjson.dumps(QUESTION), close=False)
 
 
 class TlsProvider:
-    """A TLS server that keeps what it decrypted, the server names it was asked for, and how each connection came
-    to be."""
+    """A TLS server that keeps what it decrypted, which names it was asked for, how handshakes went."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.decrypted = bytearray()
@@ -45,7 +44,7 @@ class TlsProvider:
         wrapped = writer.get_extra_info("ssl_object")
         self.reused.append(wrapped.session_reused)
         self.versions.append(wrapped.version())
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while data := await reader.readuntil(b"}]}"):
                 self.decrypted += data
                 writer.write(OK)
@@ -121,7 +120,8 @@ async def test_a_provider_that_does_not_prove_itself_gets_not_one_byte(
     assert (answer.status, error["code"]) == (503, "upstream_unreachable")
     assert SAYS.get(wrong, "shows a certificate that does not verify") in error["message"]
     assert provider.names == (["localhost"] if wrong != "TLS 1.1 only" else provider.names)
-    assert (provider.decrypted, provider.versions) == (b"", [])
+    assert not provider.decrypted
+    assert provider.versions == []
 
 
 async def test_a_plain_server_where_tls_is_expected_gets_no_request(authority: Authority) -> None:

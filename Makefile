@@ -1,0 +1,45 @@
+# Everything sets itself up in .venv; only Python 3.11 or newer is needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+BENCH_READY := $(VENV)/.bench-ready
+
+.PHONY: run test check format bench bench-quick parts clean
+
+run: $(READY)  ## the demo: three simulated regions and the sidecar before them
+	$(BIN)/sidecar demo
+
+test: check  ## format, lint, types and all tests
+	$(BIN)/pytest $(ARGS)
+
+check: $(READY)  ## format, lint and types
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy
+
+format: $(READY)  ## put the code in form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(BENCH_READY)  ## beside a textbook proxy, nginx and Envoy, interleaved; about 4 minutes
+	$(BIN)/python -m tests.bench $(ARGS)
+
+bench-quick: $(BENCH_READY)  ## the same in 40 seconds, and noisier
+	$(BIN)/python -m tests.bench --quick $(ARGS)
+
+parts: $(READY)  ## nanoseconds of single functions
+	$(BIN)/python -m tests.bench.parts $(ARGS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+$(BENCH_READY): $(READY)
+	-$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	touch $@

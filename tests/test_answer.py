@@ -1,0 +1,342 @@
+"""One answer between a provider and a caller: what is held, what is judged, and what time does to it."""
+
+import pytest
+
+from sidecar.answer import HANG_UP_S, HOLD_BYTES, PROMPT_STEP_BYTES, Answer
+from sidecar.clock import PERIOD_S
+from sidecar.config.model import Timeouts
+from sidecar.exchange import Exchange, Pausable, Reply, RequestHead
+from sidecar.openai import Call, read_call
+from sidecar.sse import MAX_HELD_BYTES
+from tests.support.manual_clock import ManualClock
+from tests.support.upstream import Provider, endpoint_on
+
+TIMEOUTS = Timeouts(first_token_s=3.0, idle_s=2.0, answer_s=5.0, total_s=20.0)
+STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+TEXT = b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n'
+STOP = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
+DONE = b"data: [DONE]\n\n"
+PLAIN = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+
+
+class Caller:
+    """The caller's side: what it got, and how it ended."""
+
+    def __init__(self) -> None:
+        self.body = b""
+        self.end_calls: list[str] = []
+        self.source: Pausable | None = None
+
+    def reply(self, x: Exchange, reply: Reply) -> None:
+        raise AssertionError("an Answer has no replies")
+
+    def respond(self, x: Exchange, status: int, lines: list[bytes], body: bytes) -> None:
+        raise AssertionError("an Answer does not respond")
+
+    def begin(self, x: Exchange, status: int, lines: list[bytes], length: int | None) -> None:
+        raise AssertionError("an Answer does not begin")
+
+    def write(self, data: bytes) -> None:
+        assert self.end_calls == []
+        self.body += data
+
+    def end(self, x: Exchange) -> None:
+        self.end_calls.append("end")
+
+    def cut(self, x: Exchange, last: bytes) -> None:
+        self.end_calls.append("cut")
+        self.body += last
+
+    def feed_from(self, source: Pausable | None) -> None:
+        self.source = source
+
+
+class Attempt:
+    """An answer under way: a provider's connection on one side, a caller on the other."""
+
+    def __init__(self, body: bytes | None, *, lag_s: float = 0.0) -> None:
+        self.clock = ManualClock()
+        self.clock.now_s += lag_s
+        self.clock.ticker.tick()
+        self.caller = Caller()
+        self.provider = Provider()
+        head = RequestHead(b"POST", b"/v1/chat/completions")
+        self.x = Exchange(self.caller, self.clock.now_s, head)
+        self.x.kind = "chat" if body is not None else ""
+        self.x.body = body or b""
+        call: Call | None = None
+        if body is not None:
+            read = read_call(body)
+            assert isinstance(read, Call)
+            call = read
+        self.endpoint = endpoint_on(self.clock.ticker)
+        self.answer = Answer(
+            self.x, call, self.endpoint, self.provider.connection, self.clock.ticker, TIMEOUTS
+        )
+        self.provider.connection.send(b"a request", self.answer)
+
+    def is_ready(self) -> bool:
+        return self.answer.ready.is_set
+
+    def relay(self) -> None:
+        assert self.is_ready()
+        assert self.answer.error is None
+        self.answer.relay()
+
+    @property
+    def code(self) -> str:
+        return "" if self.answer.error is None else self.answer.error.code
+
+
+@pytest.fixture
+def stream() -> Attempt:
+    return Attempt(b'{"model":"m","stream":true}')
+
+
+@pytest.fixture
+def plain() -> Attempt:
+    return Attempt(b'{"model":"m"}')
+
+
+@pytest.fixture
+def passed() -> Attempt:
+    return Attempt(None)
+
+
+# --- what is held ---------------------------------------------------------------------------------------
+
+
+def test_a_stream_is_held_until_its_first_content(stream: Attempt) -> None:
+    role = b'data: {"choices":[{"delta":{"role":"assistant"}}]}\n\n'
+    stream.provider.says(STREAM + b": hi\n\n" + role)
+    assert not stream.is_ready()
+    stream.provider.says(TEXT)
+    stream.relay()
+    assert stream.caller.body == b": hi\n\n" + role + TEXT
+
+
+def test_only_whole_events_go_on(stream: Attempt) -> None:
+    stream.provider.says(STREAM + TEXT)
+    stream.relay()
+    stream.provider.says(STOP[:10])
+    assert stream.caller.body == TEXT
+    stream.provider.says(STOP[10:])
+    assert stream.caller.body == TEXT + STOP
+
+
+def test_a_plain_answer_is_held_until_it_is_whole(plain: Attempt) -> None:
+    plain.provider.says(PLAIN % 4 + b"{}")
+    assert not plain.is_ready()
+    plain.provider.says(b"  ")
+    assert plain.is_ready()
+    assert plain.answer.is_whole
+    assert plain.answer.body == b"{}  "
+
+
+def test_a_large_plain_answer_is_not_held_for_ever(plain: Attempt) -> None:
+    size = 3 * HOLD_BYTES
+    plain.provider.says(PLAIN % size + b"x" * (HOLD_BYTES + 1))
+    plain.relay()
+    plain.provider.says(b"x" * (size - HOLD_BYTES - 1))
+    assert len(plain.caller.body) == size
+    assert plain.caller.end_calls == ["end"]
+
+
+def test_what_is_passed_through_goes_on_as_it_comes(passed: Attempt) -> None:
+    passed.provider.says(STREAM)
+    passed.relay()
+    passed.provider.says(b"da")
+    assert passed.caller.body == b"da"
+    passed.provider.hangs_up()
+    assert passed.caller.end_calls == ["end"]
+    assert passed.answer.done.is_set
+
+
+def test_the_length_is_known_where_bytes_pass_unchanged(plain: Attempt, stream: Attempt) -> None:
+    plain.provider.says(PLAIN % 4)
+    assert plain.answer.length == 4
+    stream.provider.says(STREAM.replace(b"\r\n\r\n", b"\r\nContent-Length: 500\r\n\r\n"))
+    assert stream.answer.length is None
+
+
+# --- ends -----------------------------------------------------------------------------------------------
+
+
+def test_a_complete_stream_ends_cleanly(stream: Attempt) -> None:
+    stream.provider.says(STREAM + TEXT + STOP + DONE)
+    stream.relay()
+    stream.provider.hangs_up()
+    assert stream.caller.body == TEXT + STOP + DONE
+    assert stream.caller.end_calls == ["end"]
+
+
+def test_a_stream_that_was_whole_before_it_was_relayed_ends_cleanly(stream: Attempt) -> None:
+    stream.provider.says(STREAM + TEXT + STOP)
+    stream.provider.hangs_up()
+    stream.relay()
+    assert stream.caller.body == TEXT + STOP
+    assert stream.caller.end_calls == ["end"]
+
+
+def test_a_cut_stream_ends_once_in_an_error_event(stream: Attempt) -> None:
+    stream.provider.says(STREAM + TEXT)
+    stream.relay()
+    stream.provider.says(STOP[:10])
+    stream.provider.hangs_up(ConnectionResetError())
+    stream.answer.cancel()
+    assert stream.caller.body.startswith(TEXT + b'data: {"error":')
+    assert stream.caller.end_calls == ["cut"]
+    assert (stream.code, stream.x.flag) == ("upstream_cut", "UC")
+
+
+def test_giving_an_answer_up_cuts_it_and_closes_the_provider(stream: Attempt) -> None:
+    stream.provider.says(STREAM + TEXT)
+    stream.relay()
+    stream.answer.cancel()
+    assert stream.provider.transport.is_aborted
+
+
+@pytest.mark.parametrize("how", ["end", "cut", "cancelled"])
+def test_is_in_flight_at_its_endpoint_until_it_is_over(stream: Attempt, how: str) -> None:
+    assert stream.endpoint.in_flight == 1
+    stream.provider.says(STREAM + TEXT)
+    stream.relay()
+    assert stream.endpoint.in_flight == 1
+    if how == "end":
+        stream.provider.says(STOP)
+    if how != "cancelled":
+        stream.provider.hangs_up()
+    stream.answer.cancel()
+    assert stream.endpoint.in_flight == 0
+
+
+@pytest.mark.parametrize("step", [1, 2, 5])
+def test_small_reads_amid_a_stream_change_nothing(stream: Attempt, step: int) -> None:
+    stream.provider.says(STREAM + TEXT)
+    stream.relay()
+    stream.provider.says(TEXT + b": hi\n\n" + STOP + DONE, step=step)
+    stream.provider.hangs_up()
+    assert stream.caller.body == TEXT * 2 + b": hi\n\n" + STOP + DONE
+    assert stream.caller.end_calls == ["end"]
+
+
+@pytest.mark.parametrize("eol", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
+def test_the_event_behind_an_oversized_one_is_read_wherever_that_is_split(eol: bytes) -> None:
+    large = b"data: " + b'{"choices":[{"delta":{"content":"%b"}}]}' % (b"x" * MAX_HELD_BYTES) + eol * 2
+    done = b"data: [DONE]" + eol * 2
+    unfinished = []
+    for back in range(len(eol) * 2 + 2):
+        stream = Attempt(b'{"model":"m","stream":true}')
+        cut = len(large) - back
+        stream.provider.says(STREAM + large[:cut])
+        stream.provider.says(large[cut:] + done)
+        stream.provider.hangs_up()
+        stream.answer.relay()
+        if stream.caller.body != large + done or stream.caller.end_calls != ["end"]:
+            unfinished.append(back)
+    assert unfinished == []
+
+
+# --- time -----------------------------------------------------------------------------------------------
+
+
+def test_the_first_token_has_its_own_limit(stream: Attempt) -> None:
+    stream.provider.says(STREAM)
+    for _ in range(28):
+        stream.clock.advance(0.1)
+        stream.provider.says(b": still here\n\n")
+    assert stream.code == ""
+    stream.clock.advance(0.3)
+    assert stream.code == "upstream_timeout"
+    assert stream.answer.error is not None
+    assert stream.answer.error.flag == "FT"
+    assert stream.provider.transport.is_aborted
+
+
+def test_a_long_prompt_has_more_time_to_its_first_token() -> None:
+    filler = b"x" * (4 * PROMPT_STEP_BYTES)
+    stream = Attempt(b'{"model":"m","stream":true,"x":"%b"}' % filler)
+    stream.clock.advance(TIMEOUTS.first_token_s + 3.9)
+    assert stream.code == ""
+    stream.clock.advance(0.2)
+    assert stream.code == "upstream_timeout"
+
+
+def test_any_byte_keeps_a_stream_alive_but_silence_does_not(stream: Attempt) -> None:
+    stream.provider.says(STREAM + TEXT)
+    stream.relay()
+    for _ in range(5):
+        stream.clock.advance(1.9)
+        stream.provider.says(b":\n\n")
+    assert stream.code == ""
+    stream.clock.advance(2.0 + 2 * PERIOD_S)
+    assert stream.code == "upstream_timeout"
+    assert stream.caller.end_calls == ["cut"]
+
+
+def test_a_stream_that_came_to_its_end_is_finished_though_nobody_hangs_up(stream: Attempt) -> None:
+    stream.provider.says(STREAM + TEXT + STOP + DONE)
+    stream.relay()
+    assert stream.caller.end_calls == []
+    stream.clock.advance(HANG_UP_S + 2 * PERIOD_S)
+    assert stream.caller.end_calls == ["end"]
+    assert stream.caller.body == TEXT + STOP + DONE
+    assert stream.provider.transport.is_aborted
+
+
+def test_a_plain_answer_has_one_limit_over_all(plain: Attempt) -> None:
+    plain.provider.says(PLAIN % 1000)
+    for _ in range(48):
+        plain.clock.advance(0.1)
+        plain.provider.says(b"x")
+    assert plain.code == ""
+    plain.clock.advance(0.3)
+    assert plain.code == "upstream_timeout"
+
+
+def test_a_caller_that_does_not_read_is_not_the_providers_silence(stream: Attempt) -> None:
+    stream.provider.says(STREAM + TEXT)
+    stream.relay()
+    assert stream.caller.source is not None
+    stream.caller.source.pause_reading()
+    assert not stream.provider.transport.is_reading()
+    stream.clock.advance(10.0)
+    assert stream.code == ""
+    stream.caller.source.resume_reading()
+    assert stream.provider.transport.is_reading()
+    stream.clock.advance(1.9)
+    assert stream.code == ""
+    stream.clock.advance(0.3)
+    assert stream.code == "upstream_timeout"
+
+
+def test_the_total_time_holds_for_a_caller_that_does_not_read(stream: Attempt) -> None:
+    stream.provider.says(STREAM + TEXT)
+    stream.relay()
+    assert stream.caller.source is not None
+    stream.caller.source.pause_reading()
+    stream.clock.advance(TIMEOUTS.total_s + 1.0)
+    assert stream.code == "upstream_timeout"
+
+
+@pytest.mark.parametrize("lag_s", [0.0, 3600.0])
+def test_the_total_time_is_not_stretched_by_an_earlier_stop_of_the_process(lag_s: float) -> None:
+    """The ticker's clock falls behind the monotonic one by each such stop, and stays behind."""
+    stream = Attempt(b'{"model":"m","stream":true}', lag_s=lag_s)
+    stream.provider.says(STREAM + TEXT)
+    stream.relay()
+    for _ in range(25):
+        stream.clock.advance(1.0)
+        if stream.code:
+            break
+        stream.provider.says(b":\n\n")
+    assert stream.code == "upstream_timeout"
+
+
+def test_an_answer_that_is_over_is_not_timed(stream: Attempt) -> None:
+    stream.provider.says(STREAM + TEXT + STOP)
+    stream.relay()
+    stream.provider.hangs_up()
+    stream.clock.advance(60.0)
+    assert stream.code == ""
+    assert stream.caller.end_calls == ["end"]
