@@ -158,7 +158,7 @@ class Lane:
 
 
 async def _copy(source: Any, sink: Any) -> None:
-    """Messages of one direction, control frames included, until it closes; then close the other side alike."""
+    """Messages of one direction, control frames included, until it closes; then the other closes alike."""
     while True:
         message = await source.receive()
         if message.type is aiohttp.WSMsgType.TEXT:
@@ -170,7 +170,7 @@ async def _copy(source: Any, sink: Any) -> None:
         elif message.type is aiohttp.WSMsgType.PONG:
             await sink.pong(message.data)
         elif message.type is aiohttp.WSMsgType.CLOSE and message.data not in _NEVER_SENT:
-            await sink.close(code=message.data or 1000, message=(message.extra or "").encode())
+            await sink.close(code=message.data or 1000, message=str(message.extra or "").encode())
             await source.close(code=message.data or 1000)
             return
         else:

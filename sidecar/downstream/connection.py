@@ -306,7 +306,8 @@ class Connection(asyncio.Protocol):
 
     def _start(self) -> None:
         x = self._x
-        assert x is not None
+        if x is None:
+            return
         body = self._body
         x.body = body[0] if len(body) == 1 else b"".join(body)
         self.state = ANSWERING

@@ -55,7 +55,7 @@ class Listener(web.Server):
         for connection in list(self._fast):
             connection.interrupt(reason)
 
-    async def shutdown(self, timeout: float | None = None) -> None:
+    async def shutdown(self, timeout: float | None = None) -> None:  # noqa: ASYNC109  # aiohttp's signature
         """aiohttp's call at the runner's end."""
         for connection in list(self._fast):
             connection.transport.abort()
@@ -106,13 +106,17 @@ async def _listen_tcp(runner: web.BaseRunner, family: int, host: str, port: int)
 
 async def _listen_unix(runner: web.BaseRunner, path: str) -> None:
     """Only the owner may connect. A socket file left behind by a killed process is replaced."""
-    if os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode):
-        os.unlink(path)
+    _remove_stale(path)
     before = os.umask(0o177)
     try:
         await web.UnixSite(runner, path, backlog=BACKLOG).start()
     finally:
         os.umask(before)
+
+
+def _remove_stale(path: str) -> None:
+    if os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode):
+        os.unlink(path)
 
 
 def _has_ipv6_loopback() -> bool:

@@ -131,10 +131,7 @@ class Connection(asyncio.Protocol):
             # In the middle of a body: the path of nearly every event of a stream.
             pieces = self._pieces
             if pieces and self._sink is not None:
-                if len(pieces) > 1:
-                    data = b"".join(pieces)
-                else:
-                    data = pieces[0]
+                data = b"".join(pieces) if len(pieces) > 1 else pieces[0]
                 pieces.clear()
                 self._sink.on_data(data)
         elif self._head is None and len(self._raw) > MAX_TOTAL_BYTES:
