@@ -69,6 +69,7 @@ class Answer:
         self.tail = b""  # of a plain answer too large to be held: its usage stands there
 
         self._x = x
+        self._write = x.client.write
         self._call = call
         self._endpoint = endpoint
         self._connection = connection
@@ -170,7 +171,7 @@ class Answer:
             if reader.read(data) > CONTENT:
                 return self._take_events(reader, data)
             self._x.bytes_sent += len(data)
-            self._x.client.write(data)
+            self._write(data)
             due_s = self._ticker.now_s + (HANG_UP_S if reader.is_complete else self._idle_s)
             self.deadline_s = due_s if due_s < self._end_s else self._end_s
         elif self._is_relaying:
@@ -266,7 +267,7 @@ class Answer:
 
     def _send(self, data: bytes) -> None:
         self._x.bytes_sent += len(data)
-        self._x.client.write(data)
+        self._write(data)
 
     def _touch(self) -> None:
         """Bytes came: the idle deadline starts anew. Before the first content of a stream it does not."""

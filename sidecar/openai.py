@@ -6,7 +6,6 @@ completions, completions, embeddings, responses, moderations, images and speech,
 """
 
 import re
-from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -191,6 +190,7 @@ class StreamReader:
         "_choices",
         "_finished",
         "_has_content",
+        "_is_chat",
         "_read",
         "_strip_usage",
         "failed",
@@ -201,11 +201,8 @@ class StreamReader:
     def __init__(self, kind: str, choices: int = 1, *, strip_usage: bool = False) -> None:
         self._choices = choices
         self._strip_usage = strip_usage
-        self._read: Callable[[dict[str, Any]], int] = self._read_chunk
-        if kind == "responses":
-            self._read = self._read_response_event
-        elif kind == "messages":
-            self._read = self._read_message_event
+        self._is_chat = kind not in ("responses", "messages")
+        self._read = self._read_response_event if kind == "responses" else self._read_message_event
         self._finished: set[int] = set()
         self._has_content = False
         self.is_complete = False
@@ -219,12 +216,28 @@ class StreamReader:
             document = orjson.loads(event[6:] if event.startswith(b"data: ") else b"")
         except orjson.JSONDecodeError:
             return self._read_unusual(event)
-        if type(document) is dict:
-            if "error" in document and document["error"] is not None:
-                self.failed = True
-                return CONTENT
+        if type(document) is not dict:
+            return QUIET
+        if document.get("error") is not None:
+            self.failed = True
+            return CONTENT
+        if not self._is_chat:
             return self._read(document)
-        return QUIET
+        # A chunk of a chat or completion, in line: this runs for every event.
+        report = document.get("usage")
+        if report is not None:
+            self.usage = usage_from(report) or self.usage
+        choices = document.get("choices")
+        if type(choices) is not list or not choices:
+            return EXTRA if self._strip_usage and report is not None else QUIET
+        for choice in choices:
+            if type(choice) is not dict:
+                continue
+            if choice.get("finish_reason") is not None:
+                self._finish_choice(choice.get("index"))
+            elif not self._has_content and _has_content(choice):
+                self._has_content = True
+        return CONTENT if self._has_content else QUIET
 
     def _read_unusual(self, event: bytes) -> int:
         """An event with several lines, a comment, [DONE], or garbage."""
@@ -239,23 +252,6 @@ class StreamReader:
         except orjson.JSONDecodeError:
             return GARBAGE
         return self.read(b"data: " + orjson.dumps(document)) if type(document) is dict else QUIET
-
-    def _read_chunk(self, chunk: dict[str, Any]) -> int:
-        """A chat completion or completion chunk."""
-        report = chunk.get("usage")
-        if report is not None:
-            self.usage = usage_from(report) or self.usage
-        choices = chunk.get("choices")
-        if type(choices) is not list or not choices:
-            return EXTRA if self._strip_usage and report is not None else QUIET
-        for choice in choices:
-            if type(choice) is not dict:
-                continue
-            if choice.get("finish_reason") is not None:
-                self._finish_choice(choice.get("index"))
-            elif not self._has_content and _has_content(choice):
-                self._has_content = True
-        return CONTENT if self._has_content else QUIET
 
     def _finish_choice(self, index: object) -> None:
         self._has_content = True

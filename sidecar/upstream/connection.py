@@ -125,17 +125,19 @@ class Connection(asyncio.Protocol):
             if not self._complete:
                 return self._fail(f"broke HTTP ({_reason(error)})")
             self._may_reuse = False  # the answer was whole; what came behind it spoils the connection only
-        if self._head is not None and self._is_mostly_framing(len(data)):
-            self._fail("sent more framing than body")
-        elif self._head_told and not self._complete:
+        pieces = self._pieces
+        if self._head_told and pieces and not self._complete and len(data) < MAX_TOTAL_BYTES:
             # In the middle of a body: the path of nearly every event of a stream.
-            pieces = self._pieces
-            if pieces and self._sink is not None:
-                data = b"".join(pieces) if len(pieces) > 1 else pieces[0]
-                pieces.clear()
+            data = b"".join(pieces) if len(pieces) > 1 else pieces[0]
+            pieces.clear()
+            self._framing_bytes = 0
+            if self._sink is not None:
                 self._sink.on_data(data)
-        elif self._head is None and len(self._raw) > MAX_TOTAL_BYTES:
-            self._fail("sent a header block over 64 KiB")
+        elif self._head is None:
+            if len(self._raw) > MAX_TOTAL_BYTES:
+                self._fail("sent a header block over 64 KiB")
+        elif self._is_mostly_framing(len(data)):
+            self._fail("sent more framing than body")
         else:
             self._deliver()
 
@@ -188,9 +190,6 @@ class Connection(asyncio.Protocol):
     def _is_mostly_framing(self, read_bytes: int) -> bool:
         """Trailers and chunk extensions are dropped, so nothing else bounds them."""
         pieces = self._pieces
-        if pieces and read_bytes < MAX_TOTAL_BYTES:
-            self._framing_bytes = 0
-            return False
         self._framing_bytes += read_bytes - sum(map(len, pieces)) - 16 * len(pieces)
         return self._framing_bytes > MAX_TOTAL_BYTES
 

@@ -1,0 +1,57 @@
+"""How much may be tried again: moves that cost nothing, a budget for the rest, and how long to wait before.
+
+One lost endpoint must cost the callers nothing, a brown-out of all of them must not be made worse. So the first
+move of a request to another target is free while that target itself is well (`free_move`), and every other
+extra try spends from a budget: a share of the requests of the last seconds, so that tries cannot multiply a
+load that is failing; and a floor, so that a quiet caller's request is tried again at all. Finagle's design
+("Retry Budgets": 20 %, a reserve per second, credit for 10 s) with Envoy's figures (20 %, at least 3).
+"""
+
+from collections.abc import Callable
+
+from sidecar.upstream.breaker import Tally
+
+FREE_BELOW_SHARE = 0.1
+MIN_JITTER_S = 0.025
+MAX_JITTER_S = 0.25
+
+
+class RetryBudget:
+    """At most `share` extra tries a request over `span_s`, or `floor_per_s`, whichever allows more."""
+
+    __slots__ = ("_floor", "_share", "_tally")
+
+    def __init__(self, share: float = 0.2, floor_per_s: float = 3.0, span_s: float = 10.0) -> None:
+        self._share = share
+        self._floor = floor_per_s * span_s
+        self._tally = Tally(span_s)  # of requests; marked: tries spent
+
+    def configure(self, share: float) -> None:
+        """Go on with another share."""
+        self._share = share
+
+    def request(self, now_s: float) -> None:
+        """Count a request, once, however often it is tried."""
+        self._tally.add(now_s, 1, 0)
+
+    def try_spend(self, now_s: float) -> bool:
+        """Take one extra try out of the budget; False when there is none left."""
+        tally = self._tally
+        tally.advance(now_s)
+        if tally.marked + 1 > max(self._share * tally.total, self._floor):
+            return False
+        tally.add(now_s, 0, 1)
+        return True
+
+
+def free_move(failure_share: float) -> bool:
+    """Whether a request's first move, to a target with this share of failures, costs no budget."""
+    return failure_share < FREE_BELOW_SHARE
+
+
+def jitter_s(attempt: int, random: Callable[[], float]) -> float:
+    """How long to wait before try `attempt` + 1 at the same endpoint: evenly from 25 ms to a bound that doubles
+    with `attempt` (from 1), up to 250 ms. Envoy's figures; `random` draws from [0, 1).
+    """
+    longest_s = min(MAX_JITTER_S, MIN_JITTER_S * (2 ** (attempt + 1) - 1))
+    return MIN_JITTER_S + (longest_s - MIN_JITTER_S) * random()
