@@ -26,6 +26,7 @@ from sidecar.openai import CONTENT, EXTRA, GARBAGE, Call, StreamReader
 from sidecar.sse import MAX_HELD_BYTES, split
 from sidecar.upstream.connection import Connection
 from sidecar.upstream.endpoint import Endpoint
+from sidecar.upstream.queue import Ticket
 
 HOLD_BYTES = 1024 * 1024
 TAIL_BYTES = 16 * 1024
@@ -57,12 +58,13 @@ class Answer:
         connection: Connection,
         ticker: Ticker,
         timeouts: Timeouts,
+        ticket: Ticket | None = None,
     ) -> None:
         self.ready = Signal()
         self.done = Signal()
         self.status = 0
         self.lines: list[bytes] = []  # of the head, as they go back to the caller
-        self._head: ResponseHead | None = None
+        self.head: ResponseHead | None = None
         self.mode = RAW if call is None else PLAIN
         self.error: ProxyError | None = None
         self.is_whole = False
@@ -72,6 +74,7 @@ class Answer:
         self._write = x.client.write
         self._call = call
         self._endpoint = endpoint
+        self._ticket = ticket
         self._connection = connection
         self._ticker = ticker
         self._idle_s = timeouts.idle_s
@@ -104,7 +107,7 @@ class Answer:
     @property
     def length(self) -> int | None:
         """The body's length where the provider said it and the bytes are passed on as they are."""
-        return self._head.length if self._head is not None and self.mode is not STREAM else None
+        return self.head.length if self.head is not None and self.mode is not STREAM else None
 
     def relay(self) -> None:
         """Pass on what is held, and from now on what comes. The caller's head has been sent."""
@@ -149,7 +152,7 @@ class Answer:
 
     def on_head(self, status: int, head: ResponseHead, lines: list[bytes]) -> None:
         self.status = status
-        self._head = head
+        self.head = head
         self.lines = lines
         if self._call is None:
             self._touch()
@@ -197,6 +200,8 @@ class Answer:
         self.ready.set()
 
     def on_error(self, error: ProxyError) -> None:
+        if self.reader is not None and self.reader.is_complete and not self.is_whole:
+            return self.on_end()  # the answer had come to its end; how the provider hung up is its own affair
         self._close()
         if self.error is not None:
             return
@@ -288,7 +293,7 @@ class Answer:
         if self.mode is PLAIN and self.status == 200:
             if not self._held_bytes and self._x.method != b"HEAD":
                 return _empty("an empty answer")
-            if self._head is not None and self._head.content_type.startswith(b"text/html"):
+            if self.head is not None and self.head.content_type.startswith(b"text/html"):
                 return _empty("an HTML page instead of an answer")
         return None
 
@@ -297,6 +302,8 @@ class Answer:
         if self._is_open:
             self._is_open = False
             self._endpoint.in_flight -= 1
+            if self._ticket is not None:
+                self._ticket.cancel()
             self._ticker.disarm(self)
 
     def _finish(self) -> None:

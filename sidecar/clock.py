@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+from sidecar.flow import Signal
+
 PERIOD_S = 0.05
 NEVER = float("inf")
 
@@ -86,3 +88,22 @@ class Ticker:
     def _run(self) -> None:
         self._schedule()
         self.tick()
+
+
+class Pause:
+    """A wait of so many seconds, for a flow: `await pause.over`."""
+
+    def __init__(self, ticker: Ticker, seconds: float) -> None:
+        self.over = Signal()
+        self.deadline_s = ticker.now_s + seconds
+        self._ticker = ticker
+        ticker.arm(self)
+
+    def on_deadline(self) -> None:
+        """The ticker's call."""
+        self.stop()
+        self.over.set()
+
+    def stop(self) -> None:
+        """No longer wanted."""
+        self._ticker.disarm(self)

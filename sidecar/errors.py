@@ -7,6 +7,7 @@ ours: FT no first token in time, SD stream died midway, SE error event or garbag
 """
 
 import enum
+import math
 
 import orjson
 
@@ -48,6 +49,19 @@ class ProxyError(Exception):
         self.code = code
         self.message = message
         self.retry = retry
+        self.retry_after_s: float | None = None
+
+    def reply(self, *, is_final: bool) -> Reply:
+        """What the caller gets. `is_final`: we have tried what there is, so its SDK need not try again."""
+        reply = refuse(self.status, self.code, self.message, flag=self.flag)
+        wait_s = self.retry_after_s
+        if wait_s is None and is_final:
+            reply.lines.append(NO_RETRY_LINE)
+            wait_s = DEFAULT_RETRY_AFTER_S
+        if wait_s is not None:
+            reply.lines.append(b"retry-after: %d" % math.ceil(wait_s))
+            reply.lines.append(b"retry-after-ms: %d" % math.ceil(wait_s * 1e3))
+        return reply
 
 
 class Unreachable(ProxyError):
@@ -56,6 +70,32 @@ class Unreachable(ProxyError):
     def __init__(self, message: str, flag: str = "UF") -> None:
         super().__init__(flag, 503, "upstream_unreachable", message)
 
+
+def overloaded(retry_after_s: float) -> ProxyError:
+    """The provider's slots are taken and its queue is full, or too long for the time there is."""
+    message = "Too many requests are under way to this provider; try again in a moment."
+    error = ProxyError("UO", 503, "overloaded", message, Retry.NO)
+    error.retry_after_s = retry_after_s
+    return error
+
+
+def blocked(retry_after_s: float) -> ProxyError:
+    """Every target has told us with a 429 to wait; `retry_after_s` is the shortest of these."""
+    message = f"All providers of this model limit the rate; try again in {retry_after_s:.1f} s."
+    error = ProxyError("PK", 429, "rate_limit_exceeded", message, Retry.NO)
+    error.retry_after_s = retry_after_s
+    return error
+
+
+def no_healthy_upstream() -> ProxyError:
+    """Every target is out."""
+    message = "No endpoint of this model is healthy; the admin page shows why. Try again in a moment."
+    return ProxyError("UH", 503, "no_healthy_upstream", message, Retry.NO)
+
+
+DEFAULT_RETRY_AFTER_S = 1.0
+# What the SDKs look for before they try again by themselves.
+NO_RETRY_LINE = b"x-should-retry: false"
 
 # OpenAI's `type` for each status (the API's error-code guide); the SDKs choose their exception by status.
 _TYPES = {

@@ -104,6 +104,7 @@ class Exchange:
         "provider",
         "refusal",
         "region",
+        "route",
         "started_s",
         "status",
         "stream",
@@ -131,6 +132,7 @@ class Exchange:
         self.kind = ""  # the API called: chat, completions, ...; "" for all that is passed through unread
         self.model = ""
         self.stream = False
+        self.route = ""  # the virtual model the caller named, if it was one
         self.team = ""
 
         # What came of it.

@@ -235,6 +235,15 @@ class ResponseHead:
         self.content_type = self._value(b"\r\ncontent-type:")
         self.coding = self._value(b"\r\ntransfer-encoding:")
 
+    def value(self, name: bytes) -> bytes:
+        """A field's value in lower case; empty where it is missing."""
+        return self._value(b"\r\n%b:" % name)
+
+    @property
+    def tells_limits(self) -> bool:
+        """Whether it has the fields that say how much of a limit is left."""
+        return b"\r\nx-ratelimit-remaining-" in self._lower
+
     @property
     def length(self) -> int | None:
         """The Content-Length, where there is one."""

@@ -48,7 +48,7 @@ class Lane:
             provider = snapshot.default
             if provider is None or isinstance(x.refusal, Reply):
                 return _answer(x, x.refusal or refuse(404, "unknown_url", "No such URL here.", flag="NR"))
-            endpoint = provider.order()[0]
+            endpoint = provider.closest(x, x.started_s)
             x.provider, x.region, x.endpoint, x.attempts = provider.name, endpoint.region, endpoint.url, 1
             endpoint.requests += 1
             if request.headers.get("upgrade", "").lower() == "websocket":

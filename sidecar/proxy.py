@@ -9,19 +9,34 @@ for its end. In between the bytes go from connection to connection without it (a
 
 import re
 import time
+from random import Random
 from typing import Protocol
 
-from sidecar.answer import PLAIN, STREAM, Answer
-from sidecar.clock import Ticker
-from sidecar.errors import ClientGone, ProxyError, Retry, Unreachable, refuse
+from sidecar.answer import PLAIN, Answer
+from sidecar.attempt import Attempt, describe, is_replayable, judge, judge_end, may_go_on, message_of
+from sidecar.clock import Pause, Ticker
+from sidecar.errors import (
+    NO_RETRY_LINE,
+    ClientGone,
+    ProxyError,
+    Retry,
+    Unreachable,
+    blocked,
+    no_healthy_upstream,
+    overloaded,
+    refuse,
+)
 from sidecar.exchange import Exchange, Reply
 from sidecar.headers import own_lines
+from sidecar.lessons import learn_bad, learn_good
 from sidecar.openai import KINDS, Call, ask_for_usage, read_call, usage_of
+from sidecar.router import Candidate
 from sidecar.runtime import Snapshot
+from sidecar.splice import replace_model
 from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.metrics import Metrics
-from sidecar.upstream.endpoint import Endpoint
-from sidecar.upstream.provider import Provider
+from sidecar.tries import Target, Tries
+from sidecar.upstream.verdict import GOOD
 
 METHODS = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS"))
 _LOOPBACK_HOSTS = frozenset(("localhost", "127.0.0.1", "[::1]"))
@@ -30,7 +45,6 @@ _PATH = re.compile(r"/v1(/(?!\.{1,2}(/|$))[A-Za-z0-9._~:@!$&'()*+,=-]+)+")
 _MODEL_PATH = re.compile(
     r"/v1/models/[A-Za-z0-9_~:@-][A-Za-z0-9._~:@-]*(%2[Ff][A-Za-z0-9_~:@-][A-Za-z0-9._~:@-]*)*"
 )
-_REPLAYED_METHODS = frozenset((b"GET", b"HEAD"))
 _REUSED_ONLY = Retry.REUSED_ONLY
 _BODY_METHODS = frozenset((b"POST", b"PUT", b"PATCH"))
 
@@ -49,6 +63,7 @@ class Proxy:
         self._ticker = ticker
         self._metrics = metrics
         self._log = log
+        self._random = Random()
 
     @property
     def max_body_bytes(self) -> int:
@@ -88,7 +103,7 @@ class Proxy:
         """Answer one request."""
         snapshot = self._live.snapshot
         client = x.client
-        answer: Answer | None = None
+        attempt = Attempt()
         self._metrics.in_flight += 1
         try:
             # Identify the caller.
@@ -103,29 +118,28 @@ class Proxy:
                 call = read
                 x.model, x.stream = call.model, call.stream
 
-            # Route: the provider of the model; what is not inference goes to the provider of "*".
+            # Route: the models to try, in order. What is not inference goes to one provider, unread.
             if call is not None:
-                provider = snapshot.find(call.model)
+                plan = snapshot.router.plan(call.model, call.document)
             else:
-                provider = snapshot.lists_models if x.path.startswith("/v1/models") else snapshot.default
-            if call is not None and provider is None:
+                plan = snapshot.model_lists if x.path.startswith("/v1/models") else snapshot.unread
+            if plan is None and call is not None:
                 return client.reply(x, _unknown_model(call.model))
-            if provider is None or not (x.kind or _is_served(x.path)):
+            if plan is None or not (x.kind or _is_served(x.path)):
                 return client.reply(x, _UNKNOWN_PATH)
-            x.provider = provider.name
+            x.route = plan.route
 
-            # Attempt: the closest endpoint first, the next one only while nothing was sent.
-            body = x.body
-            if call is not None and call.stream and provider.wants_usage and not call.asks_for_usage:
-                asking = ask_for_usage(body, call) if x.kind in ("chat", "completions") else body
-                call.strip_usage = asking is not body
-                body = asking
-            answer = await self._attempt(x, call, provider, body)
-            if answer.error is not None:
-                raise answer.error
+            # Attempt, maybe again: until an answer is good, or nothing is left to try.
+            tries = attempt.tries = Tries(plan, lambda c: c.provider.credential(x), self._random)
+            await self._attempt(x, call, attempt, tries)
+            answer = attempt.answer
+            if answer is None:
+                raise attempt.error or no_healthy_upstream()
 
             # Relay: whole in one write where it is whole already, else by callback to its end.
             lines = [*answer.lines, own_lines(x)]
+            if attempt.gave_up:
+                lines.append(NO_RETRY_LINE)
             if answer.is_whole and answer.mode is PLAIN:
                 client.respond(x, answer.status, lines, answer.body)
             else:
@@ -140,59 +154,117 @@ class Proxy:
             x.flag = "DC"
         except ProxyError as error:
             x.flag = error.flag
-            if answer is not None and x.status:
-                answer.lose(error)  # an answer in progress: its stream ends in an error event
+            if attempt.answer is not None and x.status:
+                attempt.answer.lose(error)  # an answer in progress: its stream ends in an error event
             elif x.is_open:
-                client.reply(x, refuse(error.status, error.code, error.message, flag=error.flag))
+                client.reply(x, error.reply(is_final=attempt.tries is not None))
         finally:
             self._metrics.in_flight -= 1
+            self._finish(x, attempt)
+
+    async def _attempt(self, x: Exchange, call: Call | None, attempt: Attempt, tries: Tries) -> None:
+        """Walk over the targets until one answers well; what the caller is to get stands in `attempt`."""
+        began_s = time.monotonic()
+        target = tries.first(began_s)
+        if target is None:
+            raise no_healthy_upstream() if tries.blocked_s is None else blocked(tries.blocked_s)
+        while target is not None:
+            x.attempts = tries.used
+            sent_s = time.monotonic()
+            outcome = await self._send(x, call, target)
+            now_s = time.monotonic()
+            credential = target.candidate.provider.credential(x)
+            verdict = judge(outcome, call, target)
+            if verdict is GOOD and isinstance(outcome, Answer):
+                learn_good(target, outcome, credential, now_s - sent_s, now_s)
+                tries.began_well(target, now_s)
+                attempt.take(outcome, target)
+                break
+            message = message_of(outcome)
+            learn_bad(target, verdict, credential, now_s - sent_s, message, now_s)
+            tries.score(target, verdict, now_s)
+            attempt.note(outcome, target, verdict)
+            if not may_go_on(outcome, x, call):
+                break
+            target = tries.following(target, verdict, now_s)
+            if target is not None and tries.wait_s:
+                await self._pause(tries.wait_s)
+        if attempt.limited_s is not None and tries.used > 1:
+            raise blocked(attempt.limited_s)
+        describe(x, attempt, began_s, time.monotonic())
+
+    async def _send(self, x: Exchange, call: Call | None, target: Target) -> Answer | ProxyError:
+        """One try at one target; a second, free one where a kept-alive connection turned out closed."""
+        candidate, endpoint = target.candidate, target.endpoint
+        provider = candidate.provider
+        ticket = provider.slots.request(0, x.team, self._ticker.now_s)
+        answer: Answer | None = None
+        try:
+            if not ticket.is_granted:
+                await ticket.ready
+                if ticket.refused:
+                    return overloaded(provider.slots.retry_after_s())
+            body = x.body if call is None else self._body(x, call, candidate)
+            request = provider.write_request(x, endpoint, body)
+            connection = endpoint.pool.take()
+            while True:
+                if connection is None:
+                    connection = await endpoint.pool.dial()
+                endpoint.requests += 1
+                answer = Answer(x, call, endpoint, connection, self._ticker, candidate.timeouts, ticket)
+                connection.send(request, answer, is_head_request=x.method == b"HEAD")
+                await answer.ready
+                lost = answer.error
+                if lost is None or lost.retry is not _REUSED_ONLY or not is_replayable(x, call):
+                    return answer
+                connection = None
+        except Unreachable as error:
+            ticket.cancel()
+            return error
+        except BaseException:
+            ticket.cancel()
             if answer is not None:
                 answer.cancel()
-                _read_usage(x, answer)
-            self.settle(x)
+            raise
 
-    async def _attempt(self, x: Exchange, call: Call | None, provider: Provider, body: bytes) -> Answer:
-        """Send the request until an endpoint takes it; returns its answer, good or lost.
+    def _body(self, x: Exchange, call: Call, candidate: Candidate) -> bytes:
+        """The caller's bytes, save the model's name where another one answers and a question for usage."""
+        body = x.body
+        if candidate.model != call.model:
+            replaced = replace_model(body, call.document, candidate.model)
+            if replaced is not None:
+                body = replaced
+        call.strip_usage = False
+        asks = candidate.provider.wants_usage and call.stream and not call.asks_for_usage
+        if asks and x.kind in ("chat", "completions"):
+            asking = ask_for_usage(body, call)
+            call.strip_usage = asking is not body
+            body = asking
+        return body
 
-        Only a failed dial moves on to the next endpoint: nothing was sent yet. A kept-alive connection that
-        turns out closed costs nothing: the same request goes out on a new one.
-        """
-        started_s = time.monotonic()
-        is_replayable = x.method in _REPLAYED_METHODS if call is None else call.is_replayable
-        endpoints = iter(provider.order())
-        endpoint = next(endpoints)
-        connection = endpoint.pool.take()
-        while True:
-            x.attempts += 1
-            x.endpoint, x.region = endpoint.url, endpoint.region
-            endpoint.requests += 1
-            if connection is None:
-                try:
-                    connection = await endpoint.pool.dial()
-                except Unreachable as error:
-                    endpoint.observe(error.message)
-                    following = next(endpoints, None)
-                    if following is None:
-                        raise
-                    endpoint, connection = following, following.pool.take()
-                    continue
-            answer = Answer(x, call, endpoint, connection, self._ticker, provider.timeouts)
-            request = provider.write_request(x, endpoint, body)
-            connection.send(request, answer, is_head_request=x.method == b"HEAD")
-            try:
-                await answer.ready
-            except BaseException:
-                answer.cancel()
-                raise
-            lost = answer.error
-            if lost is not None and lost.retry is _REUSED_ONLY and is_replayable:
-                x.attempts -= 1
-                connection = None
-                continue
-            _note_attempt(x, answer, endpoint, started_s, time.monotonic())
-            return answer
+    async def _pause(self, seconds: float) -> None:
+        pause = Pause(self._ticker, seconds)
+        try:
+            await pause.over
+        finally:
+            pause.stop()
 
     # --- the end --------------------------------------------------------------------------------------
+
+    def _finish(self, x: Exchange, attempt: Attempt) -> None:
+        """The answer is out, or the caller gone: score the last attempt, settle the request."""
+        now_s = time.monotonic()
+        answer, target, tries = attempt.answer, attempt.target, attempt.tries
+        if tries is not None:
+            if answer is not None and target is not None and attempt.is_good:
+                tries.score(target, judge_end(x, answer), now_s)
+                if answer.error is not None:
+                    target.endpoint.observe(answer.error.message)
+            tries.settle(now_s)
+        if answer is not None:
+            answer.cancel()
+            _read_usage(x, answer)
+        self.settle(x)
 
     def settle(self, x: Exchange) -> None:
         """Count and log a finished exchange. Its body is let go: the log keeps the exchange for a moment."""
@@ -201,21 +273,6 @@ class Proxy:
             x.body = b""
         seconds = self._metrics.finished(x, time.monotonic())
         self._log.write(x, seconds)
-
-
-def _note_attempt(x: Exchange, answer: Answer, endpoint: Endpoint, started_s: float, now_s: float) -> None:
-    """Take down what an attempt cost and how it went."""
-    x.upstream_s = now_s - started_s
-    error = answer.error
-    if error is not None:
-        endpoint.observe(error.message)
-        return
-    x.status = answer.status
-    x.overhead_s = started_s - x.started_s
-    if answer.mode is STREAM:
-        x.first_token_s = now_s - x.started_s
-        endpoint.first_token.observe(x.upstream_s)
-    endpoint.observe(f"status {answer.status}" if answer.status >= 500 else "")
 
 
 def _read_usage(x: Exchange, answer: Answer) -> None:

@@ -21,8 +21,8 @@ def run(loaded: Loaded, team: str, reload: Callable[[], Loaded] | None = None) -
 
 async def _serve(loaded: Loaded, team: str, reload: Callable[[], Loaded] | None) -> int:
     sidecar = Sidecar(loaded, team, reload)
+    sidecar.handle_signals()  # first: a SIGHUP without a handler would end the process
     await sidecar.start()
-    sidecar.handle_signals()
     settle_memory()
     await sidecar.wait_stopped()
     return 0

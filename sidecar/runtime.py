@@ -5,18 +5,21 @@ address and TLS stay the same is carried over with its connections and counters,
 drops a stream nor forgets what is known of an endpoint's health.
 """
 
+import asyncio
 from pathlib import Path
 
 from sidecar.clock import Ticker
-from sidecar.config.model import Config, matches
+from sidecar.config.model import Config, Model
 from sidecar.config.model import Provider as ProviderConfig
+from sidecar.router import Candidate, Plan, Router
+from sidecar.tasks import spawn
 from sidecar.telemetry.metrics import Metrics
+from sidecar.upstream.connection import Connection
 from sidecar.upstream.endpoint import Endpoint
+from sidecar.upstream.health import HealthChecker, asker
 from sidecar.upstream.pool import Address
-from sidecar.upstream.provider import Provider
+from sidecar.upstream.provider import Provider, ProviderState
 from sidecar.upstream.tls import ClientContext, client_context
-
-MAX_REMEMBERED_MODELS = 1000
 
 
 class Snapshot:
@@ -26,24 +29,19 @@ class Snapshot:
         self.config = config
         self.providers = providers
         self.team = team
+        self.router = Router(config, providers)
         self.max_body_bytes = config.listen.max_body_bytes
         self.hosts = frozenset(host.lower() for host in config.listen.hosts)
         self.origins = frozenset(str(origin) for origin in config.listen.origins)
         everything = config.models.get("*")
-        self.default = providers[everything.provider] if everything is not None else None
-        self.lists_models = self.default or next(iter(providers.values()))
-        self._patterns = [(pattern, providers[model.provider]) for pattern, model in config.models.items()]
-        self._found: dict[str, Provider | None] = {}
+        self.default = None if everything is None else providers[everything.provider]
+        # What is passed through unread has one provider and nothing to fall back on.
+        self.unread = None if self.default is None else _unread(self.default)
+        self.model_lists = _unread(self.default or next(iter(providers.values())))
 
-    def find(self, model: str) -> Provider | None:
-        """The provider that serves a model: the first entry that matches. Remembered, within bounds."""
-        try:
-            return self._found[model]
-        except KeyError:
-            provider = next((p for pattern, p in self._patterns if matches(pattern, model)), None)
-            if len(self._found) < MAX_REMEMBERED_MODELS:
-                self._found[model] = provider
-            return provider
+
+def _unread(provider: Provider) -> Plan:
+    return Plan((Candidate("", Model(provider=provider.name), provider),))
 
 
 class Runtime:
@@ -56,35 +54,50 @@ class Runtime:
         self._metrics = metrics
         self._team = team
         self._endpoints: dict[tuple[object, ...], Endpoint] = {}
-        ticker.every_second(self._expire)
+        self._states: dict[str, ProviderState] = {}
+        self._checks: list[asyncio.Task[None]] = []
+        ticker.every_second(self._each_second)
 
     def apply(self, config: Config) -> None:
         """Make `config` the current one. Raises OSError or ssl.SSLError for a CA file that cannot be used;
         then nothing has changed."""
         kept: dict[tuple[object, ...], Endpoint] = {}
         home = (config.locality.region or "", config.locality.zone or "")
-        providers = {
-            name: self._build(name, provider, kept, home) for name, provider in config.providers.items()
-        }
+        endpoints = {name: self._build(name, provider, kept) for name, provider in config.providers.items()}
+        # From here on nothing fails.
         for key, endpoint in self._endpoints.items():
             if key not in kept:
                 endpoint.pool.retire()
         self._endpoints = kept
+        self._states = {name: self._state(name, provider) for name, provider in config.providers.items()}
+        providers: dict[str, Provider] = {}
+        for name, provider in config.providers.items():
+            for endpoint in endpoints[name]:
+                endpoint.pool.connect_s = provider.timeouts.connect_s
+                endpoint.breaker.configure(provider.circuit_breaker)
+            providers[name] = Provider(name, provider, endpoints[name], home, self._states[name])
         self._metrics.configure(frozenset(config.models))
         self.snapshot = Snapshot(config, providers, self._team)
+        self._check_health(config)
 
     def close(self) -> None:
-        """Close all idle connections to providers."""
+        """End the health checks and close all idle connections to providers."""
+        for task in self._checks:
+            task.cancel()
         for endpoint in self._endpoints.values():
             endpoint.pool.retire()
 
+    def _state(self, name: str, config: ProviderConfig) -> ProviderState:
+        state = self._states.get(name)
+        if state is None:
+            return ProviderState(config, self._ticker)
+        state.configure(config)
+        return state
+
     def _build(
-        self,
-        name: str,
-        config: ProviderConfig,
-        kept: dict[tuple[object, ...], Endpoint],
-        home: tuple[str, str],
-    ) -> Provider:
+        self, name: str, config: ProviderConfig, kept: dict[tuple[object, ...], Endpoint]
+    ) -> list[Endpoint]:
+        """A provider's endpoints, those carried over that are still the same."""
         tls: ClientContext | None = None
         # The content, not the name: authorities are rotated in place.
         authorities = Path(config.tls.ca_file).read_bytes() if config.tls.ca_file is not None else None
@@ -105,20 +118,44 @@ class Runtime:
                     wanted.zone or "",
                     self._ticker,
                 )
-            endpoint.pool.connect_s = config.timeouts.connect_s
             kept[key] = endpoint
             endpoints.append(endpoint)
-        return Provider(
-            name,
-            endpoints,
-            config.api_key.reveal() if config.api_key is not None else None,
-            dict(config.headers),
-            config.timeouts,
-            "stream_usage" in config.capabilities,
-            home,
-        )
+        return endpoints
 
-    def _expire(self, now_s: float) -> None:
+    def _check_health(self, config: Config) -> None:
+        """Begin the active health checks anew, where they are configured."""
+        for task in self._checks:
+            task.cancel()
+        self._checks = []
+        for name, provider in config.providers.items():
+            if provider.health_check is None:
+                for endpoint in self.snapshot.providers[name].endpoints:
+                    endpoint.is_checked_out = False
+                continue
+            key = provider.api_key.reveal() if provider.api_key is not None else None
+            ask = asker(provider.health_check.path, key, provider.headers)
+            checker = HealthChecker(
+                self.snapshot.providers[name].endpoints, provider.health_check, ask, _take_out
+            )
+            self._checks.append(spawn(checker.run(), f"health checks of {name}"))
+
+    def _each_second(self, now_s: float) -> None:
         for endpoint in self._endpoints.values():
             endpoint.pool.expire(now_s)
+            endpoint.parking.expire(now_s)
             endpoint.first_token.advance(now_s)
+        for provider in self.snapshot.providers.values():
+            provider.localities.refresh()
+            for endpoint in provider.localities.to_measure(now_s):
+                spawn(_measure(endpoint), f"measure {endpoint.url}")
+
+
+async def _measure(endpoint: Endpoint) -> None:
+    """Dial an endpoint that gets no traffic, to know how far it is; the connection is kept for a request."""
+    outcome = await endpoint.pool.connect()
+    if isinstance(outcome, Connection):
+        endpoint.pool.keep(outcome)
+
+
+def _take_out(endpoint: Endpoint, is_out: bool) -> None:
+    endpoint.is_checked_out = is_out

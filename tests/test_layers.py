@@ -12,15 +12,16 @@ import pytest
 ROOT = Path(__file__).parent.parent / "sidecar"
 
 ENTRY_POINTS = {"__main__", "cli", "run", "server", "admin", "demo"}
-ONE_REQUEST = {"runtime", "proxy", "lane", "answer"}
+ONE_REQUEST = {"runtime", "proxy", "lane", "answer", "attempt", "lessons", "router", "tries"}
 PACKAGES = {"downstream", "upstream", "telemetry", "config"}
 FOUNDATIONS = {
     *("exchange", "headers", "openai", "sse", "errors", "flow", "clock", "tasks", "quantiles", "lean"),
+    *("splice", "resume"),
 }
 LAYERS = (ENTRY_POINTS, ONE_REQUEST, PACKAGES, FOUNDATIONS)
 # What every package may know of the configuration: its types, never how they are read.
 CONFIG_TYPES = {f"sidecar.config.{name}" for name in ("model", "addresses", "values", "secrets")}
-SYNCHRONOUS = ("openai", "sse", "headers", "errors", "exchange", "quantiles")
+SYNCHRONOUS = ("openai", "sse", "headers", "errors", "exchange", "quantiles", "splice", "resume")
 
 
 def name_of(path: Path) -> str:

@@ -133,9 +133,10 @@ async def test_the_closest_endpoint_is_asked_and_equals_take_turns() -> None:
             {"url": near_too.url, "region": "eu"},
         ]
         async with running(tree) as sidecar:
-            for _ in range(4):
+            for _ in range(40):
                 assert (await ask(sidecar.port, ASK)).head.get("x-sidecar-region") == "eu"
-    assert [len(provider.requests) for provider in (far, near, near_too)] == [0, 2, 2]
+    assert far.requests == []
+    assert min(len(near.requests), len(near_too.requests)) >= 5
 
 
 # --- what is tried again ---
@@ -144,6 +145,7 @@ async def test_the_closest_endpoint_is_asked_and_equals_take_turns() -> None:
 async def test_a_refused_dial_moves_on_to_the_next_endpoint() -> None:
     async with raw_provider() as provider:
         tree = config_for(refusing_url(), provider.url, locality={"region": "a"})
+        tree["providers"]["p"]["retry"] = {"attempts": 2}
         for region, endpoint in zip("ab", tree["providers"]["p"]["endpoints"], strict=True):
             endpoint["region"] = region
         async with running(tree) as sidecar:

@@ -9,7 +9,8 @@ import pytest
 from sidecar.clock import Ticker
 from sidecar.config.load import parse
 from sidecar.config.model import Config
-from sidecar.runtime import MAX_REMEMBERED_MODELS, Runtime
+from sidecar.router import MAX_REMEMBERED
+from sidecar.runtime import Runtime
 from sidecar.telemetry.metrics import Metrics
 from tests.support.certificates import Authority
 from tests.support.demo import QUESTION
@@ -77,17 +78,19 @@ def test_the_first_entry_that_matches_serves_a_model(runtime: Runtime) -> None:
     tree["providers"]["q"] = {"api_key": {"env": "KEY"}, "endpoints": [{"url": B}]}
     tree["models"] = {"exact": {"provider": "q"}, "pro/*": {"provider": "q"}, "p*": {"provider": "p"}}
     runtime.apply(parse(orjson.dumps(tree), ENVIRON).config)
-    found = {name: runtime.snapshot.find(name) for name in ("exact", "pro/x", "pro", "exactly", "other")}
-    names = {name: provider.name if provider else None for name, provider in found.items()}
+    router = runtime.snapshot.router
+    found = {name: router.plan(name, {}) for name in ("exact", "pro/x", "pro", "exactly", "other")}
+    names = {name: plan.candidates[0].provider.name if plan else None for name, plan in found.items()}
     assert names == {"exact": "q", "pro/x": "q", "pro": "p", "exactly": None, "other": None}
     assert runtime.snapshot.default is None
 
 
 def test_names_from_callers_are_remembered_within_bounds(runtime: Runtime) -> None:
     runtime.apply(config(A))
-    for number in range(2 * MAX_REMEMBERED_MODELS):
-        assert runtime.snapshot.find(f"m{number}") is runtime.snapshot.default
-    assert len(runtime.snapshot._found) <= MAX_REMEMBERED_MODELS
+    router = runtime.snapshot.router
+    for number in range(2 * MAX_REMEMBERED):
+        assert router.plan(f"m{number}", {}) is not None
+    assert len(router._plans) <= MAX_REMEMBERED
 
 
 # --- with connections ---

@@ -13,21 +13,14 @@ from sidecar.config.problems import Path, Problem, field_path
 ANY = object()
 
 UNAVAILABLE: Mapping[str, object] = {
-    "providers.*.retry": ANY,
-    "providers.*.circuit_breaker": ANY,
-    "providers.*.concurrency": ANY,
-    "providers.*.health_check": ANY,
     "providers.*.capabilities.*": "prefill",
     "providers.*.break_glass": True,
     "models.*.price": ANY,
-    "models.*.p99_budget": ANY,
-    "models.*.p99_budget_plain": ANY,
-    "models.*.fallback": ANY,
     "models.*.max_output": ANY,
     "models.*.premium": True,
-    "models.*.timeouts": ANY,
     "models.*.on_stream_cut": ANY,
-    "routes": ANY,
+    "routes.*.classify": ANY,
+    "routes.*.on_stream_cut": "resume",
     "auth.mode": "keys",
     "tiers": ANY,
     "keys": ANY,

@@ -23,7 +23,7 @@ MAX_CONSTANTS = 1000
 STDOUT = 1
 MAX_ID_BYTES = 128
 
-_NAMES = ("method", "path", "team", "model", "provider", "region", "endpoint")
+_NAMES = ("method", "path", "team", "route", "model", "provider", "region", "endpoint")
 _LINE = (
     b'{"time":"%b","request_id":%b,%b,"status":%d,"flags":"%b","stream":%b,"attempts":%d,'
     b'"duration_ms":%.3f,"first_token_ms":%b,"overhead_ms":%b,"bytes_received":%d,"bytes_sent":%d,%b}\n'
@@ -99,7 +99,7 @@ class AccessLog:
 
     def _line(self, at_ns: int, seconds: float, x: Exchange) -> bytes:
         """The line. What repeats from request to request is encoded once: orjson on a dict costs 6 µs."""
-        named = (x.method, x.path, x.team, x.model, x.provider, x.region, x.endpoint)
+        named = (x.method, x.path, x.team, x.route, x.model, x.provider, x.region, x.endpoint)
         constant = self._constants.get(named)
         if constant is None:
             constant = self._encode(named)

@@ -15,7 +15,7 @@ from sidecar.quantiles import Window
 REQUEST_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 OVERHEAD_BUCKETS_S = (0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0)
 MAX_LEARNED_MODELS = 100
-LABELS = ("team", "model", "provider", "region")
+LABELS = ("team", "route", "model", "provider", "region")
 
 
 class Histogram:
@@ -44,7 +44,7 @@ class Histogram:
 
 
 class Row:
-    """All that is counted for one (team, model, provider, region)."""
+    """All that is counted for one (team, route, model, provider, region)."""
 
     __slots__ = ("attempts", "codes", "first_token", "overhead", "seconds", "streams_cut", "tokens")
 
@@ -63,7 +63,7 @@ class Metrics:
 
     def __init__(self, version: str) -> None:
         self.version = version
-        self.rows: dict[tuple[str, str, str, str], Row] = {}
+        self.rows: dict[tuple[str, str, str, str, str], Row] = {}
         self._configured: frozenset[str] = frozenset()
         self._learned: set[str] = set()
         self.reloads = {"ok": 0, "failed": 0}
@@ -87,7 +87,7 @@ class Metrics:
         self.recent_request.observe(seconds)
         if x.status >= 500 or x.flag in ("SD", "SE", "UT", "FT"):
             self.errors += 1
-        key = (x.team, x.model, x.provider, x.region)
+        key = (x.team, x.route, x.model, x.provider, x.region)
         row = self.rows.get(key)
         if row is None:
             row = self._new_row(x)
@@ -113,4 +113,4 @@ class Metrics:
                 self._learned.add(model)
             else:
                 model = "other"
-        return self.rows.setdefault((x.team, model, x.provider, x.region), Row())
+        return self.rows.setdefault((x.team, x.route, model, x.provider, x.region), Row())

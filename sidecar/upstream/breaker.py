@@ -2,9 +2,9 @@
 
 Theory of operation. Three states:
 
-- *closed*: requests go there. It opens after `consecutive_failures` failures in a row, or when of the at least
-  `min_requests` attempts of the last `window_s` the share that failed reaches `failure_ratio`. The first
-  sees an endpoint that is gone within a few requests, the second one that fails every other time.
+- *closed*: requests go there. It opens after `consecutive_failures` failures in a row, or when of at least
+  `min_requests` attempts in the last `window_s` a share of `failure_ratio` failed. The first sees an
+  endpoint that is gone within a few requests, the second one that fails every other time.
 - *open*: out until `open_until_s`. What ends now was begun before and says nothing new.
 - *half-open*: the time is over and one attempt, the probe, is on its way; a second one only after it. If it
   passes the breaker closes with a clean window, if it fails the breaker opens again. A probe that ended
@@ -128,7 +128,7 @@ class Breaker:
     # --- the life of an attempt: take, perhaps pass_probe, then record or release ---------------------
 
     def take(self, now_s: float) -> bool:
-        """An attempt begins; returns whether it is the probe. Also where `allows` said no: the last resort."""
+        """An attempt begins; returns whether it is the probe. The last resort calls it without `allows`."""
         if self.state == CLOSED or self._is_probing:
             return False
         self._is_probing = True

@@ -1,16 +1,34 @@
-"""One endpoint of a provider: its address, the parts of a request head that never change, its live counters.
+"""One endpoint of a provider: its address, what never changes of its request heads, and its live state.
 
-Configuration is frozen, these counters are not: a reload that keeps an endpoint's URL keeps the object, with
-its open connections and its history.
+Configuration is frozen, this state is not: a reload that keeps an endpoint's URL keeps the object, with its
+open connections, its breaker, its parkings and what is known of its speed.
 """
 
 from sidecar.clock import Ticker
+from sidecar.config.model import CircuitBreaker
 from sidecar.quantiles import Window
+from sidecar.upstream.balancer import Ewma
+from sidecar.upstream.breaker import Breaker
+from sidecar.upstream.parking import Parking
 from sidecar.upstream.pool import Address, Pool
+from sidecar.upstream.slowness import Slowness
+
+MAX_MODELS = 1000
+
+
+class Speed:
+    """What is known of one model's speed at one endpoint. The slownesses are None where it is not judged."""
+
+    __slots__ = ("first_token", "late", "late_plain")
+
+    def __init__(self) -> None:
+        self.first_token = Ewma()
+        self.late: Slowness | None = None
+        self.late_plain: Slowness | None = None
 
 
 class Endpoint:
-    """A base URL in a region. `in_flight`, `requests` and `failures` are plain counts since start."""
+    """A base URL in a region. `in_flight` are attempts in progress, the rest counts since start."""
 
     def __init__(
         self,
@@ -22,17 +40,42 @@ class Endpoint:
         zone: str,
         ticker: Ticker,
     ) -> None:
+        # Fixed.
         self.url = url
         self.region = region
         self.zone = zone
         self.host_line = b"host: %b" % authority.encode()
         self.prefix = prefix.encode()  # the URL's path, which stands for /v1
+
+        # Health.
         self.pool = Pool(address, ticker)
+        self.breaker = Breaker(CircuitBreaker())
+        self.parking = Parking()
+        self.is_checked_out = False  # by active health checks
+        self.last_success_s = 0.0
+        self.last_error = ""  # empty: the last attempt was answered
+
+        # Figures.
         self.in_flight = 0
         self.requests = 0
         self.failures = 0
         self.first_token = Window()
-        self.last_error = ""  # empty: the last attempt was answered
+        self._speeds: dict[str, Speed] = {}
+
+    def is_usable(self, credential: str, model: str, now_s: float) -> bool:
+        """Whether a request may go there now: not broken, not checked out, not parked."""
+        if self.is_checked_out or not self.breaker.allows(now_s):
+            return False
+        return not self.parking or self.parking.until(credential, model, now_s) == 0.0
+
+    def speed(self, model: str) -> Speed:
+        """What is known of a model's speed here. Bounded: past a thousand names all is forgotten."""
+        speed = self._speeds.get(model)
+        if speed is None:
+            if len(self._speeds) >= MAX_MODELS:
+                self._speeds.clear()
+            speed = self._speeds[model] = Speed()
+        return speed
 
     def observe(self, error: str) -> None:
         """Count one attempt at its end; `error` is empty when the provider answered below 500."""

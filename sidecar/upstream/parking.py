@@ -117,7 +117,7 @@ def retry_after_s(head: Values, wall_s: float) -> float | None:
 def exhausted_for_s(head: Values, wall_s: float) -> float | None:
     """How long nothing is left, if the answer says that no request or token remains; at most 120 s.
 
-    The `x-ratelimit-remaining-*` and `-reset-*` fields of OpenAI's API; without a reset that can be read, 1 s.
+    The `x-ratelimit-remaining-*` and `-reset-*` fields of OpenAI's API; 1 s where the reset is missing.
     """
     longest_s: float | None = None
     for remaining, reset in _LIMITS:

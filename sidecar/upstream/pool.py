@@ -4,22 +4,30 @@ LIFO keeps the warm connections busy and lets the surplus age out from the other
 never look at the other connections. An idle connection is closed well before the provider would: a request
 sent into a closing connection is lost, so ours must be the shorter patience (providers' servers keep 60 s and
 more; those that say `Keep-Alive: timeout=n` are believed).
+
+A dial goes to the addresses of the name (resolver.py). The next one is begun when one fails, or has not
+answered within a quarter of a second; the first that connects wins (RFC 8305 section 5). Giving each address
+its share of the time instead would never reach a provider that needs more than the share.
 """
 
 import asyncio
 import errno
 import socket
 import ssl
+import time
 from typing import Any
 
 from sidecar.clock import Ticker
 from sidecar.errors import Unreachable
 from sidecar.tasks import spawn
-from sidecar.upstream.connection import IDLE, Connection
+from sidecar.upstream.balancer import Ewma
+from sidecar.upstream.connection import CLOSED, IDLE, Connection
+from sidecar.upstream.resolver import Resolver
 from sidecar.upstream.tls import ClientContext
 
 IDLE_LIMIT_S = 15.0
 MAX_IDLE = 256
+STAGGER_S = 0.25
 
 
 class Address:
@@ -41,6 +49,8 @@ class Pool:
         self.connect_s = 1.0
         self.open_count = 0
         self.dialled = 0
+        self.resolver = Resolver(address.host, address.port)
+        self.connect_ewma = Ewma()  # seconds a connection takes, TLS included: how far the endpoint is
         self._ticker = ticker
         self._idle: list[Connection] = []
         self._is_retired = False
@@ -75,27 +85,27 @@ class Pool:
 
     async def connect(self) -> Connection | Unreachable:
         """Dial without a limit of time; failures are translated here, once, and returned."""
-        address = self.address
-        loop = asyncio.get_running_loop()
-        kwargs: dict[str, Any] = {}
-        if address.tls is not None:
-            kwargs = {"ssl": address.tls, "server_hostname": address.host}
         self.dialled += 1
-        try:
-            _, connection = await loop.create_connection(
-                lambda: Connection(self._give_back, self._closed), address.host, address.port, **kwargs
-            )
-        except (OSError, ssl.SSLError, EOFError) as error:
-            return _translate(error, address.tls is not None)
-        self.open_count += 1
-        return connection
+        resolver, now_s = self.resolver, self._ticker.now_s
+        # Without an answer the name itself is dialled: the loop looks it up and says what is wrong with it.
+        hosts = resolver.addresses(now_s) or await resolver.first(now_s) or (self.address.host,)
+        outcome = await (self._open(hosts[0]) if len(hosts) == 1 else self._race(hosts))
+        if isinstance(outcome, Connection):
+            return outcome
+        return _translate(outcome, self.address.tls is not None)
 
     def keep(self, connection: Connection) -> None:
         """Put an unused connection among the idle ones."""
         self._give_back(connection)
 
+    def abandon(self, dial: "asyncio.Task[Any]") -> None:
+        """End a dial nobody waits for; a connection made in the same moment is kept."""
+        dial.add_done_callback(self._salvage)
+        dial.cancel()
+
     def expire(self, now_s: float) -> None:
-        """Close what has been idle too long."""
+        """Close what has been idle too long, and keep the addresses fresh; called once a second."""
+        self.resolver.refresh(now_s, is_used=self.open_count > 0)
         expired = [idle for idle in self._idle if now_s - idle.idle_since_s >= _limit_s(idle)]
         if expired:
             self._idle = [idle for idle in self._idle if idle not in expired]
@@ -107,6 +117,67 @@ class Pool:
         self._is_retired = True
         while self._idle:
             self._idle.pop().close()
+
+    async def _race(self, hosts: tuple[str, ...]) -> Connection | Exception:
+        """The first connection to any of the addresses, or what the best of the failures was."""
+        waiting = list(reversed(hosts))
+        running: set[asyncio.Task[Connection | Exception]] = set()
+        failure: Exception = OSError()
+        try:
+            while waiting or running:
+                host = waiting.pop() if waiting else None
+                if host is not None:
+                    running.add(spawn(self._open(host), f"dial {host}"))
+                done, _ = await asyncio.wait(
+                    running, timeout=STAGGER_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
+                )
+                if host is not None and not done:
+                    self.resolver.failed(host, self._ticker.now_s)
+                for task in done:
+                    running.discard(task)
+                    outcome = task.result()
+                    if isinstance(outcome, Connection):
+                        return outcome
+                    # A server that was reached says more than an address that was not.
+                    if not isinstance(failure, (ssl.SSLError, EOFError)):
+                        failure = outcome
+        finally:
+            for task in running:
+                self.abandon(task)
+        return failure
+
+    async def _open(self, host: str) -> Connection | Exception:
+        """A connection to one address, TLS included, or why there is none."""
+        address = self.address
+        kwargs: dict[str, Any] = {}
+        if address.tls is not None:
+            kwargs = {"ssl": address.tls, "server_hostname": address.host}
+        is_counted = False
+
+        def closed(was_idle: bool) -> None:
+            if is_counted:  # a dial cancelled in its last step tells of the loss too
+                self._closed(was_idle)
+
+        connection = Connection(self._give_back, closed)
+        started_s = time.monotonic()
+        try:
+            await asyncio.get_running_loop().create_connection(
+                lambda: connection, host, address.port, **kwargs
+            )
+            if connection.state is CLOSED:
+                raise ConnectionResetError(errno.ECONNRESET, "closed as soon as it was open")
+        except (OSError, ssl.SSLError, EOFError) as error:
+            self.resolver.failed(host, self._ticker.now_s)
+            return error
+        is_counted = True
+        self.open_count += 1
+        self.connect_ewma.blend(time.monotonic() - started_s, self._ticker.now_s)
+        self.resolver.succeeded(host)
+        return connection
+
+    def _salvage(self, dial: "asyncio.Task[Any]") -> None:
+        if not dial.cancelled() and isinstance(outcome := dial.result(), Connection):
+            self.keep(outcome)
 
     def _give_back(self, connection: Connection) -> None:
         if self.address.tls is not None and not connection.is_session_kept:
@@ -142,12 +213,7 @@ class _Dial:
         self._ticker.disarm(self)
 
     def abandon(self) -> None:
-        self.task.add_done_callback(self._salvage)
-        self.task.cancel()
-
-    def _salvage(self, task: asyncio.Task[Connection | Unreachable]) -> None:
-        if not task.cancelled() and isinstance(outcome := task.result(), Connection):
-            self._pool.keep(outcome)
+        self._pool.abandon(self.task)
 
 
 def _limit_s(connection: Connection) -> float:

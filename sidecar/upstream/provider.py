@@ -1,49 +1,161 @@
-"""A provider: its endpoints in order of locality, its key, and how a request to it is written."""
+"""A provider: its endpoints, its key, how a request to it is written, and which of its endpoints may be asked."""
 
-from sidecar.config.model import Timeouts
+import hashlib
+from collections.abc import Iterable
+from random import Random
+
+from sidecar.clock import Ticker
+from sidecar.config.model import Provider as ProviderConfig
 from sidecar.exchange import Exchange, RequestHead
 from sidecar.headers import CREDENTIALS, without
+from sidecar.upstream.balancer import default_of
 from sidecar.upstream.endpoint import Endpoint
+from sidecar.upstream.locality import Localities, Panic, order
+from sidecar.upstream.queue import Slots
+from sidecar.upstream.retry import RetryBudget
 
 REMEMBERED_HEADS = 256
+_RANDOM = Random()
 _BODY_METHODS = frozenset((b"POST", b"PUT", b"PATCH"))
 
 
-class Provider:
-    """A provider as the data path sees it.
+class ProviderState:
+    """What a provider keeps through a reload: its slots, its retry budget, its last-resort probes."""
 
-    `key` None: the caller's own key is forwarded. `wants_usage`: it sends the usage of a stream when asked.
+    def __init__(self, config: ProviderConfig, ticker: Ticker) -> None:
+        limits = config.concurrency
+        self.slots = Slots(limits.max_requests, limits.max_queue, limits.queue_timeout_s, ticker)
+        self.budget = RetryBudget(config.retry.budget)
+        self.panic = Panic()
+
+    def configure(self, config: ProviderConfig) -> None:
+        """Go on with other limits."""
+        limits = config.concurrency
+        self.slots.configure(limits.max_requests, limits.max_queue, limits.queue_timeout_s)
+        self.budget.configure(config.retry.budget)
+
+
+class Order:
+    """The endpoints a request may be sent to: `well` in their order, then `slow` ones that are set back.
+
+    `blocked_s`: nothing is left because of 429s, the first of which is over in so many seconds.
     """
+
+    __slots__ = ("blocked_s", "slow", "well")
+
+    def __init__(self, well: Iterable[Endpoint], slow: list[Endpoint], blocked_s: float | None) -> None:
+        self.well = well
+        self.slow = slow
+        self.blocked_s = blocked_s
+
+
+class Provider:
+    """A provider as the data path sees it. Without an `api_key` the caller's own key is forwarded."""
 
     def __init__(
         self,
         name: str,
+        config: ProviderConfig,
         endpoints: list[Endpoint],
-        key: str | None,
-        headers: dict[str, str],
-        timeouts: Timeouts,
-        wants_usage: bool,
         home: tuple[str, str],
+        state: ProviderState,
     ) -> None:
         self.name = name
         self.endpoints = endpoints
-        self.timeouts = timeouts
-        self.wants_usage = wants_usage
+        self.timeouts = config.timeouts
+        self.retry = config.retry
+        self.open_for_s = config.circuit_breaker.open_for_s
+        self.wants_usage = "stream_usage" in config.capabilities
+        self.continues_text = "prefill" in config.capabilities
+        self.slots = state.slots
+        self.budget = state.budget
+        self.localities = Localities(endpoints, *home)
+        self._panic = state.panic
         self._key_lines: list[bytes] | None = None
-        if key is not None:
-            self._key_lines = [b"authorization: Bearer %b" % key.encode()]
+        self._credential = ""
+        if config.api_key is not None:
+            key = config.api_key.reveal().encode()
+            self._credential = hashlib.blake2b(key, digest_size=8).hexdigest()
+            self._key_lines = [b"authorization: Bearer %b" % key]
             # Anthropic's API reads x-api-key; OpenAI-compatible hosts of it read either.
-            self._both_key_lines = [*self._key_lines, b"x-api-key: %b" % key.encode()]
-        self._extra = [b"%b: %b" % (n.encode(), v.encode()) for n, v in headers.items()]
-        self._extra_names = frozenset(n.lower().encode() for n in headers)
-        self._orders = _orders(endpoints, home)
-        self._turn = 0
+            self._both_key_lines = [*self._key_lines, b"x-api-key: %b" % key]
+        self._extra = [b"%b: %b" % (n.encode(), v.encode()) for n, v in config.headers.items()]
+        self._extra_names = frozenset(n.lower().encode() for n in config.headers)
         self._heads: dict[tuple[RequestHead, Endpoint], bytes] = {}
 
-    def order(self) -> tuple[Endpoint, ...]:
-        """The endpoints in the order to try: the closest first, equals taking turns."""
-        self._turn = (self._turn + 1) % len(self._orders)
-        return self._orders[self._turn]
+    # --- which endpoint -------------------------------------------------------------------------------
+
+    @property
+    def has_own_key(self) -> bool:
+        """Whether the key is of the configuration, not the caller's."""
+        return self._key_lines is not None
+
+    def credential(self, x: Exchange) -> str:
+        """Which key a request is sent with, as a name that does not give it away."""
+        if self._key_lines is not None:
+            return self._credential
+        given = b"".join([x.fields.get(name, b"") for name in CREDENTIALS])
+        return hashlib.blake2b(given, digest_size=8).hexdigest() if given else ""
+
+    def order(
+        self, model: str, credential: str, now_s: float, random: Random, *, sets_back: bool = False
+    ) -> Order:
+        """The endpoints to try for one request. `sets_back`: slow ones come last."""
+        if not sets_back and len(self.endpoints) == 1:
+            endpoint = self.endpoints[0]
+            if endpoint.is_usable(credential, model, now_s):
+                return Order((endpoint,), [], None)
+            return Order((), [], self._blocked_s(credential, model, now_s))
+        slow: list[Endpoint] = []
+        if sets_back:
+            slow = [e for e in self.endpoints if self._is_set_back(e, model, now_s)]
+            slow = [e for e in slow if e.is_usable(credential, model, now_s)]
+        default_s = default_of(e.speed(model).first_token for e in self.endpoints)
+
+        def is_well(endpoint: Endpoint) -> bool:
+            return endpoint not in slow and endpoint.is_usable(credential, model, now_s)
+
+        def cost(endpoint: Endpoint) -> float:
+            return (endpoint.in_flight + 1) * endpoint.speed(model).first_token.value(now_s, default_s)
+
+        well = order(self.localities.levels, is_well, cost, random.random)
+        first = next(well, None)
+        if first is None:
+            return Order((), slow, None if slow else self._blocked_s(credential, model, now_s))
+        return Order(_chain(first, well), slow, None)
+
+    def closest(self, x: Exchange, now_s: float) -> Endpoint:
+        """One endpoint for what is never tried twice: the best that is not out, or else the first."""
+        well = self.order("", self.credential(x), now_s, _RANDOM).well
+        return next(iter(well), self.endpoints[0])
+
+    def last_resort(self, credential: str, model: str, now_s: float) -> Endpoint | None:
+        """Every endpoint is out: once a second, the one whose time is over first."""
+        open_ = [e for e in self.endpoints if e.parking.until(credential, model, now_s) == 0.0]
+        if not open_ or not self._panic.allows(now_s):
+            return None
+        return min(open_, key=lambda e: (e.is_checked_out, e.breaker.open_until_s))
+
+    def has_other(self, endpoint: Endpoint, now_s: float) -> bool:
+        """Whether another endpoint is left that is not out."""
+        return any(e is not endpoint and e.breaker.allows(now_s) for e in self.endpoints)
+
+    def _is_set_back(self, endpoint: Endpoint, model: str, now_s: float) -> bool:
+        speed = endpoint.speed(model)
+        for late in (speed.late, speed.late_plain):
+            if late is None or not late.is_set_back(now_s):
+                continue
+            if not late.allows_probe(now_s):
+                return True
+            late.take_probe(now_s)
+        return False
+
+    def _blocked_s(self, credential: str, model: str, now_s: float) -> float | None:
+        ends = [e.parking.until(credential, model, now_s) for e in self.endpoints if e.breaker.allows(now_s)]
+        waits = [end - now_s for end in ends if end]
+        return min(waits) if waits and len(waits) == len(ends) else None
+
+    # --- what is sent ---------------------------------------------------------------------------------
 
     def header_lines(self, x: Exchange) -> list[bytes]:
         """The caller's header lines less what ends here, with the provider's own and its key put in."""
@@ -84,19 +196,6 @@ class Provider:
         return self._both_key_lines if x.kind == "messages" else self._key_lines
 
 
-def _orders(endpoints: list[Endpoint], home: tuple[str, str]) -> list[tuple[Endpoint, ...]]:
-    """Every rotation of the closest endpoints, each followed by the farther ones.
-
-    Closeness is same zone, same region, elsewhere; without a home all are equal.
-    """
-    region, zone = home
-
-    def distance(endpoint: Endpoint) -> int:
-        if not region or endpoint.region != region:
-            return 2
-        return 0 if zone and endpoint.zone == zone else 1
-
-    ranked = sorted(endpoints, key=distance)
-    closest = [e for e in ranked if distance(e) == distance(ranked[0])]
-    rest = ranked[len(closest) :]
-    return [(*closest[i:], *closest[:i], *rest) for i in range(len(closest))]
+def _chain(first: Endpoint, rest: Iterable[Endpoint]) -> Iterable[Endpoint]:
+    yield first
+    yield from rest

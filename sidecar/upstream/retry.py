@@ -1,10 +1,11 @@
 """How much may be tried again: moves that cost nothing, a budget for the rest, and how long to wait before.
 
-One lost endpoint must cost the callers nothing, a brown-out of all of them must not be made worse. So the first
-move of a request to another target is free while that target itself is well (`free_move`), and every other
-extra try spends from a budget: a share of the requests of the last seconds, so that tries cannot multiply a
-load that is failing; and a floor, so that a quiet caller's request is tried again at all. Finagle's design
-("Retry Budgets": 20 %, a reserve per second, credit for 10 s) with Envoy's figures (20 %, at least 3).
+One lost endpoint must cost the callers nothing, a brown-out of all of them must not be made worse. So the
+first move of a request to another target is free while that target itself is well (`free_move`), and every
+other extra try spends from a budget: a share of the requests of the last seconds, so that tries cannot
+multiply a load that is failing; and a floor, so that a quiet caller's request is tried again at all.
+Finagle's design ("Retry Budgets": 20 %, a reserve per second, credit for 10 s) with Envoy's figures (20 %,
+at least 3).
 """
 
 from collections.abc import Callable
@@ -50,8 +51,10 @@ def free_move(failure_share: float) -> bool:
 
 
 def jitter_s(attempt: int, random: Callable[[], float]) -> float:
-    """How long to wait before try `attempt` + 1 at the same endpoint: evenly from 25 ms to a bound that doubles
-    with `attempt` (from 1), up to 250 ms. Envoy's figures; `random` draws from [0, 1).
+    """How long to wait before the same endpoint is tried again, after `attempt` tries (from 1).
+
+    Evenly drawn from 25 ms to 75, 175 and then 250 ms: Envoy's back-off (25 ms, ten times that at most) with
+    a lower end, as an overload does not pass in no time. `random` draws from [0, 1).
     """
-    longest_s = min(MAX_JITTER_S, MIN_JITTER_S * (2 ** (attempt + 1) - 1))
+    longest_s = min(MAX_JITTER_S, MIN_JITTER_S * ((2 << min(attempt, 4)) - 1))
     return MIN_JITTER_S + (longest_s - MIN_JITTER_S) * random()

@@ -31,8 +31,8 @@ class Verdict:
     """What follows from an attempt. Shared by all attempts with the same fate, so read only.
 
     `counts_against_endpoint`: a failure for the breaker. `counts_for_endpoint`: a success, though perhaps
-    not for the caller. With neither the attempt says nothing of the endpoint's health. `others`: other targets
-    may be tried. `wait_s` is how long a 429 asks to be left alone; None: it does not say.
+    not for the caller. With neither the attempt says nothing of the endpoint's health. `others`: other
+    targets may be tried. `wait_s` is how long a 429 asks to be left alone; None: it does not say.
     """
 
     __slots__ = (
@@ -75,13 +75,14 @@ OURS = Verdict("caller")  # the sidecar's own doing: nothing is tried again, nob
 
 _NO_RETRY, _REUSED_ONLY = Retry.NO, Retry.REUSED_ONLY
 
+# By the code of what broke the attempt; any other is an answer that began and was no good.
 _FATES = {
     "upstream_unreachable": REFUSED,
     "upstream_reset": REFUSED,
     "upstream_timeout": SILENT,
+    "connect_timeout": SILENT,
     "draining": OURS,
 }
-_TIMEOUT = 504
 
 
 def judge(
@@ -102,7 +103,7 @@ def judge(
     if error is None and status < 400:
         return GOOD
     # What the head says of key and limit holds even if the body never came whole.
-    if status == 429 and head is not None:
+    if status == 429:
         return _limited(head, wall_s)
     if is_own_key and status in (401, 403) and not (status == 403 and _is_filtered(_read(body))):
         return BAD_CREDENTIAL
@@ -116,7 +117,9 @@ def judge(
     return CALLERS
 
 
-def _limited(head: Values, wall_s: float) -> Verdict:
+def _limited(head: Values | None, wall_s: float) -> Verdict:
+    if head is None:
+        return LIMITED
     wait_s = retry_after_s(head, wall_s)
     if wait_s is None:
         wait_s = exhausted_for_s(head, wall_s)
@@ -128,7 +131,7 @@ def _judge_error(error: ProxyError) -> Verdict:
         return STALE
     if error.retry is _NO_RETRY:
         return OURS
-    return _FATES.get(error.code) or (SILENT if error.status == _TIMEOUT else SERVER_FAILED)
+    return _FATES.get(error.code, SERVER_FAILED)
 
 
 # --- error bodies ------------------------------------------------------------------------------------------

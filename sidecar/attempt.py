@@ -1,0 +1,125 @@
+"""Where a request stands between its tries: what came of each, and the answer the caller is to get.
+
+Plain values and judgements; proxy.py walks, tries.py says where to.
+"""
+
+import time
+
+from sidecar.answer import STREAM, Answer
+from sidecar.errors import ProxyError, Unreachable
+from sidecar.exchange import Exchange
+from sidecar.openai import Call
+from sidecar.tries import Target, Tries
+from sidecar.upstream import verdict as verdicts
+from sidecar.upstream.verdict import GOOD, OURS, SERVER_FAILED, Verdict
+
+Outcome = Answer | ProxyError
+
+
+class Attempt:
+    """Where a request stands: the answer the caller is to get, and who gave it.
+
+    `answer` is good, or the last one a provider gave; `error` what happened where there was none. `gave_up`:
+    tries were made and none was good, so the caller's own retries would not help.
+    """
+
+    __slots__ = ("answer", "error", "gave_up", "_others", "is_good", "limited_s", "target", "tries")
+
+    def __init__(self) -> None:
+        self.tries: Tries | None = None
+        self.answer: Answer | None = None
+        self.target: Target | None = None
+        self.error: ProxyError | None = None
+        self.is_good = False
+        self.gave_up = False
+        self._others = False  # something else than a 429 happened
+        self.limited_s: float | None = None  # every try met a 429: the shortest wait that one asked for
+
+    def take(self, answer: Answer, target: Target) -> None:
+        """A good answer: it is the one."""
+        self._replace(answer, target)
+        self.is_good = True
+        self.gave_up = False
+        self.error = None
+        self.limited_s = None
+
+    def note(self, outcome: Answer | ProxyError, target: Target, verdict: Verdict) -> None:
+        """One that is not good. An answer a provider gave is better than none; silence outweighs refusal."""
+        self.gave_up = verdict.kind not in ("caller", "context")
+        self._note_limit(verdict)
+        if isinstance(outcome, Answer) and outcome.error is None:
+            self._replace(outcome, target)
+            return
+        error = outcome if isinstance(outcome, ProxyError) else outcome.error
+        if self.error is None or self.error.status != 504:
+            self.error = error
+        if self.answer is None:
+            self.target = target
+
+    def _note_limit(self, verdict: Verdict) -> None:
+        if verdict.kind != "limited":
+            self.limited_s = None
+            self._others = True
+        elif not self._others and verdict.wait_s is not None:
+            self.limited_s = min(verdict.wait_s, self.limited_s or verdict.wait_s)
+
+    def _replace(self, answer: Answer, target: Target) -> None:
+        if self.answer is not None:
+            self.answer.cancel()
+        self.answer, self.target = answer, target
+
+
+def judge(outcome: Outcome, call: Call | None, target: Target) -> Verdict:
+    """What follows from one try. What is passed through unread is good as soon as it has a head."""
+    is_own_key = target.candidate.provider.has_own_key
+    if isinstance(outcome, ProxyError):
+        return verdicts.judge(0, None, b"", error=outcome, is_own_key=is_own_key, wall_s=0.0)
+    if outcome.error is None:
+        if call is None:
+            return GOOD
+        if outcome.mode is STREAM:
+            return SERVER_FAILED if outcome.reader is not None and outcome.reader.failed else GOOD
+    body = b"" if outcome.status < 400 else outcome.body
+    return verdicts.judge(
+        outcome.status, outcome.head, body, error=outcome.error, is_own_key=is_own_key, wall_s=time.time()
+    )
+
+
+def judge_end(x: Exchange, answer: Answer) -> Verdict:
+    """How an answer that began well ended; a caller that left, or a drain, says nothing of the endpoint."""
+    if answer.error is not None:
+        return verdicts.judge(0, None, b"", error=answer.error, is_own_key=False, wall_s=0.0)
+    return GOOD if answer.is_whole else OURS
+
+
+def may_go_on(outcome: Outcome, x: Exchange, call: Call | None) -> bool:
+    """Whether the request may be sent once more: nothing was sent yet, or twice does no harm."""
+    return isinstance(outcome, Unreachable) or (call is not None and call.is_replayable)
+
+
+def is_replayable(x: Exchange, call: Call | None) -> bool:
+    """Whether a kept-alive connection that turned out closed may be replaced in silence."""
+    return call.is_replayable if call is not None else x.method in (b"GET", b"HEAD")
+
+
+def message_of(outcome: Outcome) -> str:
+    """What to say of a try in the endpoint's `last_error`."""
+    error = outcome if isinstance(outcome, ProxyError) else outcome.error
+    if error is not None:
+        return error.message
+    return f"status {outcome.status}"
+
+
+def describe(x: Exchange, attempt: Attempt, began_s: float, now_s: float) -> None:
+    """Take down for headers, metrics and log who answered and how long it took."""
+    x.upstream_s = now_s - began_s
+    target, answer = attempt.target, attempt.answer
+    if target is not None:
+        x.model = target.candidate.model or x.model
+        x.provider = target.candidate.provider.name
+        x.endpoint, x.region = target.endpoint.url, target.endpoint.region
+    if answer is not None:
+        x.status = answer.status
+        x.overhead_s = began_s - x.started_s
+        if answer.mode is STREAM:
+            x.first_token_s = now_s - x.started_s

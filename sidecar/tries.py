@@ -1,0 +1,192 @@
+"""Which target a request goes to next: one request's walk over endpoints and models, as plain decisions.
+
+The order is the contract: the other endpoints of the same model, at once; then the same endpoint once more
+after a pause, where the failure allows it; then the next model. A target that is set back for slowness comes
+behind the next one that is not. `attempts` bounds all tries of a request. The first move is free while the
+target it goes to fails seldom; every other extra try is spent from the budget, so that one lost region costs
+the callers nothing and a brown-out everywhere is not made worse.
+
+Scoring waits for the next outcome: a request that fails on two targets which serve others meanwhile is to
+blame itself, and must not open every breaker it meets (a "poison" request).
+"""
+
+from collections.abc import Callable, Iterator
+from random import Random
+
+from sidecar.router import Candidate, Plan
+from sidecar.upstream.endpoint import Endpoint
+from sidecar.upstream.retry import free_move, jitter_s
+from sidecar.upstream.verdict import Verdict
+
+
+class Target:
+    """A model at an endpoint. `is_probe`: the attempt decides whether a broken endpoint is well again."""
+
+    __slots__ = ("began_s", "candidate", "endpoint", "is_probe")
+
+    def __init__(self, candidate: Candidate, endpoint: Endpoint) -> None:
+        self.candidate = candidate
+        self.endpoint = endpoint
+        self.is_probe = False
+        self.began_s = 0.0
+
+
+class Tries:
+    """One request's tries. `wait_s` is the pause before the target that `following` returned."""
+
+    __slots__ = (
+        "_attempts",
+        "_credential",
+        "_failed",
+        "_has_waited",
+        "_is_long",
+        "_next",
+        "_plan",
+        "_random",
+        "_walk",
+        "blocked_s",
+        "is_only",
+        "used",
+        "wait_s",
+    )
+
+    def __init__(self, plan: Plan, credential: Callable[[Candidate], str], random: Random) -> None:
+        self._plan = plan
+        self._credential = credential
+        self._random = random
+        self._attempts = plan.candidates[0].provider.retry.attempts
+        self._walk: Iterator[Target] = iter(())
+        self._next: Target | None = None
+        self._failed: list[Target] = []  # attempts that failed and are not scored yet
+        self._has_waited = False
+        self._is_long = False
+        self.used = 0
+        self.wait_s = 0.0
+        self.blocked_s: float | None = None  # nothing may be asked: seconds until the first 429 is over
+
+    def first(self, now_s: float) -> Target | None:
+        """The target to begin with; None when every one is out (`blocked_s` says whether 429s are why)."""
+        self._plan.candidates[0].provider.budget.request(now_s)
+        self._walk = self._all(self._plan.candidates, now_s)
+        target = next(self._walk, None) or self._last_resort(now_s)
+        return None if target is None else self._take(target, now_s)
+
+    def following(self, failed: Target, verdict: Verdict, now_s: float) -> Target | None:
+        """The target after one that failed so; None when the caller gets what there is."""
+        self.wait_s = 0.0
+        if self.used >= self._attempts:
+            return None
+        if verdict.kind == "context":
+            return self._longer(now_s)
+        budget = self._plan.candidates[0].provider.budget
+        if verdict.others and self._next is None:
+            self._next = next(self._walk, None)
+        other = self._next if verdict.others else None
+        if other is None or other.candidate is not failed.candidate:
+            # The last try is kept for another model, where there is one.
+            is_last_try = other is not None and self.used == self._attempts - 1
+            wait_s = None if is_last_try else self._pause(failed, verdict)
+            if wait_s is not None and budget.try_spend(now_s):
+                self._has_waited = True
+                self.wait_s = wait_s
+                return self._take(Target(failed.candidate, failed.endpoint), now_s)
+        if other is None:
+            return None
+        is_free = self.used == 1 and free_move(other.endpoint.breaker.failure_share(now_s))
+        if not is_free and not budget.try_spend(now_s):
+            return None
+        self._next = None
+        return self._take(other, now_s)
+
+    # --- scoring --------------------------------------------------------------------------------------
+
+    def score(self, target: Target, verdict: Verdict, now_s: float) -> None:
+        """An attempt is over."""
+        endpoint = target.endpoint
+        if verdict.counts_for_endpoint:
+            endpoint.last_success_s = now_s
+            endpoint.breaker.record(True, now_s, is_probe=target.is_probe, began_s=target.began_s)
+        elif verdict.counts_against_endpoint:
+            self._failed.append(target)
+            return
+        else:
+            endpoint.breaker.release(now_s, target.is_probe)
+        self.settle(now_s)
+
+    def began_well(self, target: Target, now_s: float) -> None:
+        """Its first content is there: a probe has passed, and what failed before can be scored."""
+        if target.is_probe:
+            target.endpoint.breaker.pass_probe(now_s)
+            target.is_probe = False
+        target.endpoint.last_success_s = now_s
+        self.settle(now_s)
+
+    def settle(self, now_s: float) -> None:
+        """Score what failed: against the endpoints, or against none where the request itself is to blame."""
+        failed, self._failed = self._failed, []
+        places = {target.endpoint for target in failed}
+        is_poison = len(places) > 1 and all(t.endpoint.last_success_s > t.began_s for t in failed)
+        for target in failed:
+            breaker = target.endpoint.breaker
+            if is_poison:
+                breaker.release(now_s, target.is_probe)
+                continue
+            is_last = not target.candidate.provider.has_other(target.endpoint, now_s)
+            breaker.record(False, now_s, is_probe=target.is_probe, is_last=is_last, began_s=target.began_s)
+
+    # --- inside ---------------------------------------------------------------------------------------
+
+    def _take(self, target: Target, now_s: float) -> Target:
+        self.used += 1
+        target.began_s = now_s
+        target.is_probe = target.endpoint.breaker.take(now_s)
+        return target
+
+    def _all(self, candidates: tuple[Candidate, ...], now_s: float) -> Iterator[Target]:
+        """Every target that may be asked, in order; each model is looked at when its turn comes."""
+        slow: list[Target] = []
+        for candidate in candidates:
+            order = candidate.provider.order(
+                candidate.model,
+                self._credential(candidate),
+                now_s,
+                self._random,
+                sets_back=candidate.is_judged,
+            )
+            has_well = False
+            for endpoint in order.well:
+                has_well = True
+                yield Target(candidate, endpoint)
+            slow += [Target(candidate, endpoint) for endpoint in order.slow]
+            if has_well:
+                yield from slow
+                slow = []
+            if order.blocked_s is not None:
+                self.blocked_s = min(order.blocked_s, self.blocked_s or order.blocked_s)
+        yield from slow
+
+    def _last_resort(self, now_s: float) -> Target | None:
+        """Everything is out: once a second a request finds out whether that is still so."""
+        for candidate in self._plan.candidates:
+            endpoint = candidate.provider.last_resort(self._credential(candidate), candidate.model, now_s)
+            if endpoint is not None:
+                return Target(candidate, endpoint)
+        return None
+
+    def _longer(self, now_s: float) -> Target | None:
+        candidate = self._plan.long_context
+        if candidate is None or self._is_long:
+            return None
+        self._is_long = True
+        self._next = None
+        self._walk = self._all((candidate,), now_s)
+        target = next(self._walk, None)
+        return None if target is None else self._take(target, now_s)
+
+    def _pause(self, failed: Target, verdict: Verdict) -> float | None:
+        """How long to wait before the same endpoint is asked again; None: it is not."""
+        if not verdict.same_endpoint_again or self._has_waited or failed.is_probe:
+            return None
+        if verdict.wait_s is None:
+            return jitter_s(self.used, self._random.random)
+        return verdict.wait_s if verdict.wait_s <= failed.candidate.provider.retry.patience_s else None
