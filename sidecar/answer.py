@@ -22,12 +22,15 @@ from sidecar.errors import ProxyError, error_object
 from sidecar.exchange import Exchange
 from sidecar.flow import Signal
 from sidecar.headers import ResponseHead
-from sidecar.openai import CONTENT, EXTRA, GARBAGE, Call, StreamReader
+from sidecar.openai import CONTENT, EXTRA, GARBAGE, QUIET, Call, StreamReader
+from sidecar.resume import Delivered, Joiner
 from sidecar.sse import MAX_HELD_BYTES, split
 from sidecar.upstream.connection import Connection
 from sidecar.upstream.endpoint import Endpoint
 from sidecar.upstream.queue import Ticket
 
+# The code of a second stream that does not repeat what the caller has.
+MISMATCH = "resume_mismatch"
 HOLD_BYTES = 1024 * 1024
 TAIL_BYTES = 16 * 1024
 # How long a provider may take to hang up after the last event of a stream.
@@ -93,6 +96,9 @@ class Answer:
             first_s = timeouts.first_token_s + len(x.body) // PROMPT_STEP_BYTES
         self.deadline_s = min(ticker.now_s + first_s, self._end_s)
         self._answer_end_s = ticker.now_s + timeouts.answer_s
+        # With `on_stream_cut: resume`: what the caller has, and what fits this stream to it.
+        self.delivered: Delivered | None = None
+        self.joiner: Joiner | None = None
         self._is_open = True
         endpoint.in_flight += 1
         ticker.arm(self)
@@ -112,7 +118,7 @@ class Answer:
     def relay(self) -> None:
         """Pass on what is held, and from now on what comes. The caller's head has been sent."""
         self._is_relaying = True
-        self._is_between_events = not self._rest and not self._is_oversized
+        self._is_between_events = self._has_nothing_open()
         client = self._x.client
         if self._held:
             if self.mode is PLAIN:
@@ -122,7 +128,7 @@ class Answer:
         if self.is_whole:
             self._finish()
         elif self.error is not None:
-            self._cut(self.error)
+            self._break(self.error)
         else:
             client.feed_from(self)
 
@@ -161,6 +167,10 @@ class Answer:
             self.mode = STREAM
             call = self._call
             self.reader = StreamReader(self._x.kind, call.choices, strip_usage=call.strip_usage)
+            if self.joiner is not None:
+                self.reader.tap = self.joiner.note
+            elif self.delivered is not None:
+                self.reader.tap = self.delivered.note
         else:
             self.deadline_s = min(self._answer_end_s, self._end_s)
 
@@ -207,7 +217,7 @@ class Answer:
             return
         self.error = error
         if self._is_relaying:
-            self._cut(error)
+            self._break(error)
         self.ready.set()
 
     # --- the ticker's call ----------------------------------------------------------------------------
@@ -242,11 +252,24 @@ class Answer:
                 self._pass_on(passed)
                 self.lose(_garbage())
                 return
-            if verdict != EXTRA:
+            if self.joiner is not None:
+                joined = None if reader.failed else self.joiner.take(event)
+                if joined is None:
+                    self.lose(_mismatch())
+                    return
+                event = joined
+                verdict = verdict if verdict == EXTRA else (CONTENT if joined else QUIET)
+                self._let_go_of_joiner(reader)
+            if verdict != EXTRA and event:
                 passed.append(event)
                 has_content = has_content or verdict == CONTENT
         if len(self._rest) > MAX_HELD_BYTES:
             # Too long to hold: it goes on unjudged, save line ends that may turn out to be the event's end.
+            if self.joiner is not None:
+                self.lose(_mismatch())
+                return
+            if self.delivered is not None:
+                self.delivered.spoil()
             begun = self._rest.rstrip(b"\r\n")
             passed.append(begun)
             self._rest = self._rest[len(begun) :]
@@ -254,8 +277,17 @@ class Answer:
         self._pass_on(passed)
         if has_content:
             self.ready.set()
-        self._is_between_events = self._is_relaying and not self._rest and not self._is_oversized
+        self._is_between_events = self._is_relaying and self._has_nothing_open()
         self._touch()
+
+    def _has_nothing_open(self) -> bool:
+        """No part of an event is held or under way, and none needs a closer look."""
+        return not self._rest and not self._is_oversized and self.joiner is None
+
+    def _let_go_of_joiner(self, reader: StreamReader) -> None:
+        if self.joiner is not None and self.joiner.is_settled:
+            self.joiner = None
+            reader.tap = self.delivered.note if self.delivered is not None else None
 
     def _pass_on(self, events: list[bytes]) -> None:
         if not events:
@@ -287,6 +319,8 @@ class Answer:
             reader = self.reader
             if reader is not None and not reader.is_complete and not reader.failed:
                 return _cut_short() if self.ready.is_set else _empty("a stream without content")
+            if self.joiner is not None and not self.joiner.is_joined:
+                return _mismatch()
             if self._rest:
                 self._pass_on([self._rest])
             return None
@@ -311,7 +345,15 @@ class Answer:
         self._x.client.end(self._x)
         self.done.set()
 
-    def _cut(self, error: ProxyError) -> None:
+    def _break(self, error: ProxyError) -> None:
+        """It broke off while it was relayed: the flow goes on from elsewhere, or the caller is told."""
+        if self.delivered is None or not self.delivered.is_resumable:
+            self.cut(error)
+        else:
+            self._x.client.feed_from(None)
+        self.done.set()
+
+    def cut(self, error: ProxyError) -> None:
         """End what was begun so that nobody takes it for whole."""
         x = self._x
         x.flag = error.flag
@@ -321,11 +363,15 @@ class Answer:
             gap = b"\n\n" if self._is_oversized else b""
             last = gap + b"data: " + error_object(error.status, error.code, error.message) + b"\n\n"
         x.client.cut(x, last)
-        self.done.set()
 
 
 def _garbage() -> ProxyError:
     return ProxyError("SE", 502, "upstream_garbage", "The provider's stream turned to garbage; ask again.")
+
+
+def _mismatch() -> ProxyError:
+    message = "The provider's stream broke off and could not be continued from another one; ask again."
+    return ProxyError("SD", 502, MISMATCH, message)
 
 
 def _cut_short() -> ProxyError:

@@ -5,9 +5,9 @@ Plain values and judgements; proxy.py walks, tries.py says where to.
 
 import time
 
-from sidecar.answer import STREAM, Answer
+from sidecar.answer import MISMATCH, STREAM, Answer
 from sidecar.errors import ProxyError, Unreachable
-from sidecar.exchange import Exchange
+from sidecar.exchange import Exchange, Usage
 from sidecar.openai import Call
 from sidecar.tries import Target, Tries
 from sidecar.upstream import verdict as verdicts
@@ -23,7 +23,7 @@ class Attempt:
     tries were made and none was good, so the caller's own retries would not help.
     """
 
-    __slots__ = ("answer", "error", "gave_up", "_others", "is_good", "limited_s", "target", "tries")
+    __slots__ = ("_others", "answer", "error", "gave_up", "is_good", "limited_s", "target", "tries", "usage")
 
     def __init__(self) -> None:
         self.tries: Tries | None = None
@@ -32,6 +32,7 @@ class Attempt:
         self.error: ProxyError | None = None
         self.is_good = False
         self.gave_up = False
+        self.usage: Usage | None = None  # of the streams that broke off before this answer
         self._others = False  # something else than a 429 happened
         self.limited_s: float | None = None  # every try met a 429: the shortest wait that one asked for
 
@@ -69,11 +70,19 @@ class Attempt:
         self.answer, self.target = answer, target
 
 
+# A stream that broke off: the same endpoint is not asked for the rest of it.
+BROKE_OFF = Verdict("retry", against=True, others=True)
+# A stream that tells the answer in other words is nobody's failure.
+DIFFERENT = Verdict("retry", for_=True, others=True)
+
+
 def judge(outcome: Outcome, call: Call | None, target: Target) -> Verdict:
     """What follows from one try. What is passed through unread is good as soon as it has a head."""
     is_own_key = target.candidate.provider.has_own_key
     if isinstance(outcome, ProxyError):
         return verdicts.judge(0, None, b"", error=outcome, is_own_key=is_own_key, wall_s=0.0)
+    if outcome.error is not None and outcome.error.code == MISMATCH:
+        return DIFFERENT
     if outcome.error is None:
         if call is None:
             return GOOD
@@ -87,6 +96,8 @@ def judge(outcome: Outcome, call: Call | None, target: Target) -> Verdict:
 
 def judge_end(x: Exchange, answer: Answer) -> Verdict:
     """How an answer that began well ended; a caller that left, or a drain, says nothing of the endpoint."""
+    if answer.error is not None and answer.error.code == "draining":
+        return OURS
     if answer.error is not None:
         return verdicts.judge(0, None, b"", error=answer.error, is_own_key=False, wall_s=0.0)
     return GOOD if answer.is_whole else OURS
@@ -115,11 +126,16 @@ def describe(x: Exchange, attempt: Attempt, began_s: float, now_s: float) -> Non
     x.upstream_s = now_s - began_s
     target, answer = attempt.target, attempt.answer
     if target is not None:
-        x.model = target.candidate.model or x.model
-        x.provider = target.candidate.provider.name
-        x.endpoint, x.region = target.endpoint.url, target.endpoint.region
+        name_target(x, target)
     if answer is not None:
         x.status = answer.status
         x.overhead_s = began_s - x.started_s
         if answer.mode is STREAM:
             x.first_token_s = now_s - x.started_s
+
+
+def name_target(x: Exchange, target: Target) -> None:
+    """Who serves the request now."""
+    x.model = target.candidate.model or x.model
+    x.provider = target.candidate.provider.name
+    x.endpoint, x.region = target.endpoint.url, target.endpoint.region

@@ -104,6 +104,7 @@ class Exchange:
         "provider",
         "refusal",
         "region",
+        "resumes",
         "route",
         "started_s",
         "status",
@@ -132,6 +133,7 @@ class Exchange:
         self.kind = ""  # the API called: chat, completions, ...; "" for all that is passed through unread
         self.model = ""
         self.stream = False
+        self.resumes = False  # a stream that breaks off is gone on with from elsewhere
         self.route = ""  # the virtual model the caller named, if it was one
         self.team = ""
 

@@ -6,6 +6,7 @@ completions, completions, embeddings, responses, moderations, images and speech,
 """
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -195,6 +196,7 @@ class StreamReader:
         "_strip_usage",
         "failed",
         "is_complete",
+        "tap",
         "usage",
     )
 
@@ -208,6 +210,7 @@ class StreamReader:
         self.is_complete = False
         self.failed = False
         self.usage: Usage | None = None
+        self.tap: Callable[[dict[str, Any]], None] | None = None  # also told of each parsed event
 
     def read(self, event: bytes) -> int:
         """Take in one whole event; returns a"""
@@ -221,6 +224,8 @@ class StreamReader:
         if document.get("error") is not None:
             self.failed = True
             return CONTENT
+        if self.tap is not None:
+            self.tap(document)
         if not self._is_chat:
             return self._read(document)
         # A chunk of a chat or completion, in line: this runs for every event.

@@ -13,7 +13,17 @@ from random import Random
 from typing import Protocol
 
 from sidecar.answer import PLAIN, Answer
-from sidecar.attempt import Attempt, describe, is_replayable, judge, judge_end, may_go_on, message_of
+from sidecar.attempt import (
+    BROKE_OFF,
+    Attempt,
+    describe,
+    is_replayable,
+    judge,
+    judge_end,
+    may_go_on,
+    message_of,
+    name_target,
+)
 from sidecar.clock import Pause, Ticker
 from sidecar.errors import (
     NO_RETRY_LINE,
@@ -30,9 +40,11 @@ from sidecar.exchange import Exchange, Reply
 from sidecar.headers import own_lines
 from sidecar.lessons import learn_bad, learn_good
 from sidecar.openai import KINDS, Call, ask_for_usage, read_call, usage_of
+from sidecar.resume import Delivered, Joiner, total
+from sidecar.resume import Mode as JoinMode
 from sidecar.router import Candidate
 from sidecar.runtime import Snapshot
-from sidecar.splice import replace_model
+from sidecar.splice import replace_model, with_prefill
 from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.metrics import Metrics
 from sidecar.tries import Target, Tries
@@ -127,7 +139,7 @@ class Proxy:
                 return client.reply(x, _unknown_model(call.model))
             if plan is None or not (x.kind or _is_served(x.path)):
                 return client.reply(x, _UNKNOWN_PATH)
-            x.route = plan.route
+            x.route, x.resumes = plan.route, plan.resumes
 
             # Attempt, maybe again: until an answer is good, or nothing is left to try.
             tries = attempt.tries = Tries(plan, lambda c: c.provider.credential(x), self._random)
@@ -148,6 +160,8 @@ class Proxy:
                 try:
                     answer.relay()
                     await answer.done
+                    while answer.error is not None and x.is_open:
+                        answer = await self._resume(x, call, attempt, answer)
                 finally:
                     self._metrics.streams_open -= 1
         except ClientGone:
@@ -155,7 +169,10 @@ class Proxy:
         except ProxyError as error:
             x.flag = error.flag
             if attempt.answer is not None and x.status:
-                attempt.answer.lose(error)  # an answer in progress: its stream ends in an error event
+                # An answer in progress: its stream ends in an error event.
+                attempt.answer.lose(error)
+                if x.is_open:
+                    attempt.answer.cut(error)
             elif x.is_open:
                 client.reply(x, error.reply(is_final=attempt.tries is not None))
         finally:
@@ -193,8 +210,64 @@ class Proxy:
             raise blocked(attempt.limited_s)
         describe(x, attempt, began_s, time.monotonic())
 
-    async def _send(self, x: Exchange, call: Call | None, target: Target) -> Answer | ProxyError:
-        """One try at one target; a second, free one where a kept-alive connection turned out closed."""
+    async def _resume(self, x: Exchange, call: Call | None, attempt: Attempt, lost: Answer) -> Answer:
+        """Go on with a stream that broke off, from the next target; or tell the caller that it is over.
+
+        Returns the answer to look at next: one that ended, or broke off in its turn.
+        """
+        tries, target, delivered, error = attempt.tries, attempt.target, lost.delivered, lost.error
+        assert call is not None and tries is not None and error is not None  # noqa: S101  # a stream has them
+        attempt.usage = total(attempt.usage, lost.reader.usage if lost.reader is not None else None)
+        outcome: Answer | ProxyError = lost
+        while target is not None and delivered is not None and delivered.is_resumable:
+            now_s = time.monotonic()
+            verdict = judge(outcome, call, target)
+            if outcome is lost and verdict.same_endpoint_again:
+                verdict = BROKE_OFF
+            learn_bad(target, verdict, "", 0.0, message_of(outcome), now_s)
+            tries.score(target, verdict, now_s)
+            attempt.is_good = False
+            target = tries.following(target, verdict, now_s)
+            if target is None:
+                break
+            if tries.wait_s:
+                await self._pause(tries.wait_s)
+            x.attempts = tries.used
+            outcome = await self._continue(x, call, target, delivered, attempt)
+            if isinstance(outcome, Answer) and judge(outcome, call, target) is GOOD:
+                tries.began_well(target, time.monotonic())
+                attempt.take(outcome, target)
+                name_target(x, target)
+                outcome.relay()
+                await outcome.done
+                return outcome
+        lost.cut(error)
+        return lost
+
+    async def _continue(
+        self, x: Exchange, call: Call, target: Target, delivered: Delivered, attempt: Attempt
+    ) -> Answer | ProxyError:
+        """One try to go on: by prefill where the provider takes it, else by asking anew."""
+        earlier = attempt.usage if call.asks_for_usage or x.kind == "messages" else None
+        if target.candidate.provider.continues_text and delivered.can_prefill:
+            join = Joiner(delivered, JoinMode.PREFILL, earlier)
+            outcome = await self._send(x, call, target, delivered, join)
+            if not (isinstance(outcome, Answer) and outcome.status == 400):
+                return outcome
+        return await self._send(x, call, target, delivered, Joiner(delivered, JoinMode.RESTART, earlier))
+
+    async def _send(
+        self,
+        x: Exchange,
+        call: Call | None,
+        target: Target,
+        delivered: Delivered | None = None,
+        joiner: Joiner | None = None,
+    ) -> Answer | ProxyError:
+        """One try at one target; a second, free one where a kept-alive connection turned out closed.
+
+        With a `joiner` it goes on with a stream of which the caller has what was `delivered`.
+        """
         candidate, endpoint = target.candidate, target.endpoint
         provider = candidate.provider
         ticket = provider.slots.request(0, x.team, self._ticker.now_s)
@@ -205,6 +278,8 @@ class Proxy:
                 if ticket.refused:
                     return overloaded(provider.slots.retry_after_s())
             body = x.body if call is None else self._body(x, call, candidate)
+            if call is not None and delivered is not None and joiner is not None and joiner.continues:
+                body = with_prefill(body, call.document, delivered.text) or body
             request = provider.write_request(x, endpoint, body)
             connection = endpoint.pool.take()
             while True:
@@ -212,6 +287,8 @@ class Proxy:
                     connection = await endpoint.pool.dial()
                 endpoint.requests += 1
                 answer = Answer(x, call, endpoint, connection, self._ticker, candidate.timeouts, ticket)
+                answer.joiner = joiner
+                answer.delivered = delivered or _delivered(x, call)
                 connection.send(request, answer, is_head_request=x.method == b"HEAD")
                 await answer.ready
                 lost = answer.error
@@ -264,6 +341,7 @@ class Proxy:
         if answer is not None:
             answer.cancel()
             _read_usage(x, answer)
+            x.usage = total(attempt.usage, x.usage)
         self.settle(x)
 
     def settle(self, x: Exchange) -> None:
@@ -273,6 +351,15 @@ class Proxy:
             x.body = b""
         seconds = self._metrics.finished(x, time.monotonic())
         self._log.write(x, seconds)
+
+
+def _delivered(x: Exchange, call: Call | None) -> Delivered | None:
+    """What is needed to go on with a stream from elsewhere; None where a cut ends in an error."""
+    if call is None or not (call.stream and x.resumes and call.is_replayable):
+        return None
+    if call.document.get("previous_response_id") or call.document.get("conversation"):
+        return None
+    return Delivered(x.kind, call)
 
 
 def _read_usage(x: Exchange, answer: Answer) -> None:

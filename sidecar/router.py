@@ -1,10 +1,10 @@
-"""Which models may answer a request, in order: the one named (or chosen by its route), then its fallbacks.
+"""Which models may answer a request, in order: the one named, or chosen by its route, then its fallbacks.
 
-A route is a virtual model. Its split is drawn by the conversation, not by the request: the same first messages
-always fall on the same arm, so that a provider's prompt cache stays warm. The draw is weighted rendezvous
-hashing (Schindelhauer and Schomaker, "Weighted Distributed Hash Tables", 2005): each arm draws a number from
-the conversation and its own name, and the smallest, divided by the weight, wins. So a change of weights moves
-only the share that has to move.
+A route is a virtual model. Its split is drawn by the conversation, not by the request: the same first
+messages always fall on the same arm, so that a provider's prompt cache stays warm. The draw is weighted
+rendezvous hashing (Schindelhauer and Schomaker, "Weighted Distributed Hash Tables", 2005): each arm draws a
+number from the conversation and its own name, and the smallest, divided by the weight, wins. So a change of
+weights moves only the share that has to move.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ NAMING_MESSAGES = 2
 class Candidate:
     """A model under the name the provider knows it by, and what holds for it."""
 
-    __slots__ = ("is_judged", "late_s", "late_plain_s", "model", "provider", "resumes", "timeouts")
+    __slots__ = ("is_judged", "late_plain_s", "late_s", "model", "provider", "resumes", "timeouts")
 
     def __init__(self, model: str, entry: Model, provider: Provider) -> None:
         self.model = model

@@ -13,14 +13,11 @@ from sidecar.config.problems import Path, Problem, field_path
 ANY = object()
 
 UNAVAILABLE: Mapping[str, object] = {
-    "providers.*.capabilities.*": "prefill",
     "providers.*.break_glass": True,
     "models.*.price": ANY,
     "models.*.max_output": ANY,
     "models.*.premium": True,
-    "models.*.on_stream_cut": ANY,
     "routes.*.classify": ANY,
-    "routes.*.on_stream_cut": "resume",
     "auth.mode": "keys",
     "tiers": ANY,
     "keys": ANY,

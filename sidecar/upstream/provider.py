@@ -1,4 +1,4 @@
-"""A provider: its endpoints, its key, how a request to it is written, and which of its endpoints may be asked."""
+"""A provider: its endpoints, its key, how a request to it is written, which of its endpoints may be asked."""
 
 import hashlib
 from collections.abc import Iterable

@@ -14,7 +14,6 @@ def test_each_unavailable_part_of_the_full_configuration_is_refused_once(tmp_pat
     with pytest.raises(ConfigError) as raised:
         parse(full_text(tmp_path).encode(), ENVIRON)
     assert {path for path, _ in raised.value.problems} == {
-        "providers.global-api.capabilities[1]",
         "providers.deepseek-direct.break_glass",
         "models.deepseek-ai/DeepSeek-V4-Flash.price",
         "models.Qwen/Qwen3-32B.price",
@@ -22,7 +21,6 @@ def test_each_unavailable_part_of_the_full_configuration_is_refused_once(tmp_pat
         "models.Pro/*.price",
         "models.Pro/*.premium",
         "routes.auto.classify",
-        "routes.auto.on_stream_cut",
         "tiers",
         "keys",
         "budgets",
@@ -33,14 +31,13 @@ def test_each_unavailable_part_of_the_full_configuration_is_refused_once(tmp_pat
         "telemetry.slo",
         "telemetry.baseline",
     }
-    assert len(raised.value.problems) == 18
+    assert len(raised.value.problems) == 16
     assert all("is not available in this version: remove it" in said for _, said in raised.value.problems)
 
 
 def test_only_the_refused_setting_of_a_part_is_refused() -> None:
-    tree = {"auth": {"mode": "keys"}, "providers": {"a": {"break_glass": False, "capabilities": ["prefill"]}}}
+    tree = {"auth": {"mode": "keys"}, "providers": {"a": {"break_glass": False}}}
     assert [str(problem) for problem in unavailable_parts(tree, UNAVAILABLE)] == [
-        "providers.a.capabilities[0]: prefill is not available in this version: remove it",
         "auth.mode: keys is not available in this version: remove it",
     ]
 

@@ -71,5 +71,5 @@ def title_of(trial: Callable[..., object]) -> str:
 
 
 def _short(value: object) -> str:
-    text = str(value)
+    text = str(value) or "none"
     return text if len(text) <= 90 else f"{text[:50]}…{text[-30:]} ({len(text)} characters)"

@@ -1,8 +1,8 @@
 """The world of a fault: a sidecar, and three simulated providers that all give the same answer.
 
     model main    provider primary   A us-east-1 (the sidecar's own region), B eu-west-1
-    model backup  provider spare     C us-east-1
-    model big     provider spare     C us-east-1
+    model backup  provider spare     C us-west-2
+    model big     provider spare     C us-west-2
     route auto    main, else backup; big for long contexts; a cut stream is resumed
     route strict  the same, but a cut stream ends in an error
 
@@ -12,7 +12,6 @@ behind a chaos proxy. The sidecar runs in this process, or as a process of its o
 
 import contextlib
 import tempfile
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
@@ -25,11 +24,10 @@ from sidecar.demo.answers import tokenize
 from sidecar.demo.provider import DemoProvider
 from tests.support.chaos import Chaos
 from tests.support.demo import demo_provider
-from tests.support.process import ENVIRON as PROCESS_ENVIRON
 from tests.support.process import sidecar_process, write_config
 from tests.support.running import config_for, running
 
-HOME, AWAY = "us-east-1", "eu-west-1"
+HOME, AWAY, ELSEWHERE = "us-east-1", "eu-west-1", "us-west-2"
 TOKENS = 60
 KEYS = {"PRIMARY_KEY": "sk-primary-0001", "SPARE_KEY": "sk-spare-0002"}
 # Long enough for a busy machine, short enough for a test.
@@ -56,7 +54,9 @@ class Sidecar(Protocol):
 class World:
     """Everything of one fault. `a`, `b` and `c` are the providers, `chaos` the proxies by letter."""
 
-    def __init__(self, providers: Mapping[str, DemoProvider], chaos: Mapping[str, Chaos], answer: str) -> None:
+    def __init__(
+        self, providers: Mapping[str, DemoProvider], chaos: Mapping[str, Chaos], answer: str
+    ) -> None:
         self.a, self.b, self.c = (providers[letter] for letter in "ABC")
         self.providers = tuple(providers.values())
         self.chaos = chaos
@@ -125,7 +125,7 @@ def config_of(urls: Mapping[str, str], *, primary: Tree | None = None, spare: Tr
     )
     tree["providers"] = {
         "primary": provider("PRIMARY_KEY", endpoints, primary),
-        "spare": provider("SPARE_KEY", [{"url": urls["C"], "region": HOME}], spare),
+        "spare": provider("SPARE_KEY", [{"url": urls["C"], "region": ELSEWHERE}], spare),
     }
     return tree
 
@@ -135,6 +135,7 @@ async def world(
     *,
     chaos: Sequence[str] = (),
     urls: Mapping[str, str] | None = None,
+    host_names: Mapping[str, str] | None = None,
     only: str = "ABC",
     tokens: int = TOKENS,
     interval_s: float = 0.001,
@@ -146,13 +147,14 @@ async def world(
 ) -> AsyncIterator[World]:
     """Three healthy providers and a sidecar.
 
-    `chaos`: the letters to put behind a proxy; `urls`: other addresses for some letters; `only`: the letters
-    the sidecar knows; `primary` and `spare`: changes to the providers' configuration.
+    `chaos`: the letters to put behind a proxy; `urls`: other addresses for some letters; `host_names`: names
+    for 127.0.0.1; `only`: the letters the sidecar knows; `primary` and `spare`: changes to the providers'
+    configuration.
     """
     async with contextlib.AsyncExitStack() as stack:
         knobs = {"answer": answer_of(tokens), "token_interval_s": interval_s}
         providers: dict[str, DemoProvider] = {}
-        for letter, region in (("A", HOME), ("B", AWAY), ("C", HOME)):
+        for letter, region in (("A", HOME), ("B", AWAY), ("C", ELSEWHERE)):
             provider = await stack.enter_async_context(demo_provider(region, knobs=knobs, seed=seed))
             provider.requests = deque()  # all of them
             providers[letter] = provider
@@ -163,7 +165,10 @@ async def world(
         here = World(providers, proxies, answer_of(tokens))
         known = {letter: provider.url for letter, provider in providers.items() if letter in only}
         known |= {letter: proxy.url for letter, proxy in proxies.items()}
-        tree = config_of(known | dict(urls or {}), primary=primary, spare=spare)
+        known |= dict(urls or {})
+        for letter, name in (host_names or {}).items():
+            known[letter] = known[letter].replace("127.0.0.1", name)
+        tree = config_of(known, primary=primary, spare=spare)
         if without_fallback:
             del tree["models"]["main"]["fallback"]
             for route in tree["routes"].values():
@@ -171,16 +176,8 @@ async def world(
         if as_process:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             config = write_config(folder / "sidecar.yaml", tree)
-            environ = {**PROCESS_ENVIRON, **KEYS}
-            process = await stack.enter_async_context(sidecar_process(config, environ=environ))
+            process = await stack.enter_async_context(sidecar_process(config, environ=KEYS))
             here.sidecar, here.pid = process, process.pid
         else:
             here.sidecar = await stack.enter_async_context(running(tree, KEYS))
         yield here
-
-
-async def waited(started_s: float, seconds: float) -> None:
-    """Sleep until that long after `started_s`, a monotonic time."""
-    import asyncio
-
-    await asyncio.sleep(max(0.0, started_s + seconds - time.monotonic()))
