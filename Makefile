@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
 
-.PHONY: run test check format bench bench-quick parts clean
+.PHONY: run test check format bench bench-quick faults parts clean
 
 run: $(READY)  ## the demo: three simulated regions and the sidecar before them
 	$(BIN)/sidecar demo
@@ -27,6 +27,9 @@ bench: $(BENCH_READY)  ## beside a textbook proxy, nginx and Envoy, interleaved;
 
 bench-quick: $(BENCH_READY)  ## the same in 40 seconds, and noisier
 	$(BIN)/python -m tests.bench --quick $(ARGS)
+
+faults: $(READY)  ## every fault under load, with a scorecard; about 12 minutes, ARGS=--fast for 2
+	$(BIN)/python -m tests.faults $(ARGS)
 
 parts: $(READY)  ## nanoseconds of single functions
 	$(BIN)/python -m tests.bench.parts $(ARGS)

@@ -38,8 +38,11 @@ class Attempt:
 
     def take(self, answer: Answer, target: Target) -> None:
         """A good answer: it is the one."""
-        self._replace(answer, target)
         self.is_good = True
+        if self.answer is None and self.error is None:
+            self.answer, self.target = answer, target  # at the first try, as nearly always
+            return
+        self._replace(answer, target)
         self.gave_up = False
         self.error = None
         self.limited_s = None
@@ -78,6 +81,13 @@ DIFFERENT = Verdict("retry", for_=True, others=True)
 
 def judge(outcome: Outcome, call: Call | None, target: Target) -> Verdict:
     """What follows from one try. What is passed through unread is good as soon as it has a head."""
+    if (
+        isinstance(outcome, Answer)
+        and outcome.status < 300
+        and outcome.error is None
+        and outcome.reader is None
+    ):
+        return GOOD  # a plain answer: nearly all of them
     is_own_key = target.candidate.provider.has_own_key
     if isinstance(outcome, ProxyError):
         return verdicts.judge(0, None, b"", error=outcome, is_own_key=is_own_key, wall_s=0.0)
@@ -100,7 +110,7 @@ def judge_end(x: Exchange, answer: Answer) -> Verdict:
         return OURS
     if answer.error is not None:
         return verdicts.judge(0, None, b"", error=answer.error, is_own_key=False, wall_s=0.0)
-    return GOOD if answer.is_whole else OURS
+    return GOOD if answer.is_whole else OURS  # a caller that left, or a drain
 
 
 def may_go_on(outcome: Outcome, x: Exchange, call: Call | None) -> bool:

@@ -33,7 +33,17 @@ class RequestHead:
     let a request with this head in.
     """
 
-    __slots__ = ("admitted_by", "fields", "forward", "keep_alive", "method", "minor", "path", "target")
+    __slots__ = (
+        "admitted_by",
+        "credential",
+        "fields",
+        "forward",
+        "keep_alive",
+        "method",
+        "minor",
+        "path",
+        "target",
+    )
 
     def __init__(self, method: bytes = b"", target: bytes = b"", minor: int = 1) -> None:
         self.method = method
@@ -44,6 +54,7 @@ class RequestHead:
         self.forward: list[bytes] = []
         self.keep_alive = True
         self.admitted_by: object = None
+        self.credential: str | None = None  # the caller's key as a name; made when first asked for
 
 
 class Pausable(Protocol):

@@ -222,6 +222,9 @@ _DROPPED = re.compile(
 )
 
 
+_AT_LIMIT = re.compile(rb"\r\nx-ratelimit-remaining-(?:requests|tokens):[ \t]*0+[ \t]*\r")
+
+
 class ResponseHead:
     """A provider's answer head that llhttp has accepted, status line to blank line.
 
@@ -235,14 +238,24 @@ class ResponseHead:
         self.content_type = self._value(b"\r\ncontent-type:")
         self.coding = self._value(b"\r\ntransfer-encoding:")
 
+    def returned_lines(self, raw: bytes) -> list[bytes]:
+        """The lines that go back to the caller, CRLF between them. `raw` is the head as it came."""
+        kept = _DROPPED.sub(b"", raw[raw.index(b"\r") : -4])
+        if b"\r\nconnection:" in self._lower:
+            named = _CONNECTION.findall(self._lower)
+            if not _PLAIN_CONNECTION.issuperset(named):
+                return without(kept[2:].split(b"\r\n"), _names(b",".join(named)))
+        return [kept[2:]] if kept else []
+
     def value(self, name: bytes) -> bytes:
         """A field's value in lower case; empty where it is missing."""
         return self._value(b"\r\n%b:" % name)
 
     @property
-    def tells_limits(self) -> bool:
-        """Whether it has the fields that say how much of a limit is left."""
-        return b"\r\nx-ratelimit-remaining-" in self._lower
+    def is_at_limit(self) -> bool:
+        """Whether it says that no request or no token is left."""
+        lower = self._lower
+        return (b": 0\r" in lower or b":0\r" in lower) and _AT_LIMIT.search(lower) is not None
 
     @property
     def length(self) -> int | None:
@@ -264,20 +277,11 @@ class ResponseHead:
         return self._lower[start : self._lower.index(b"\r", start)].strip(b" \t")
 
 
-def returned_lines(raw: bytes) -> list[bytes]:
-    """The lines of an answer's head that go back to the caller, CRLF between them."""
-    kept = _DROPPED.sub(b"", raw[raw.index(b"\r") : -4])
-    named = _CONNECTION.findall(raw)
-    if named and not _PLAIN_CONNECTION.issuperset(named):
-        return without(kept[2:].split(b"\r\n"), _names(b",".join(named)))
-    return [kept[2:]] if kept else []
-
-
 def _names(listed: bytes) -> set[bytes]:
     return {name.strip().lower() for name in listed.split(b",")}
 
 
-_CONNECTION = re.compile(rb"\r\nconnection:[ \t]*([^\r]*)", re.IGNORECASE)
+_CONNECTION = re.compile(rb"\r\nconnection:[ \t]*([^\r]*)")
 
 
 def _keep_alive_timeout(value: bytes) -> float | None:

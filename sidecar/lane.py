@@ -17,7 +17,7 @@ from yarl import URL
 
 from sidecar.errors import refuse
 from sidecar.exchange import Exchange, Reply, RequestHead
-from sidecar.headers import own_lines, read_request_head, returned_lines
+from sidecar.headers import ResponseHead, own_lines, read_request_head
 from sidecar.runtime import Snapshot
 from sidecar.tasks import spawn
 from sidecar.upstream.endpoint import Endpoint
@@ -88,7 +88,7 @@ class Lane:
             raw = b"\r\n".join((b"-", *(b": ".join(pair) for pair in upstream.raw_headers), b"", b""))
             x.upstream_s = time.monotonic() - sent_s
             x.overhead_s = sent_s - x.started_s
-            lines = b"\r\n".join((*returned_lines(raw), own_lines(x))).split(b"\r\n")
+            lines = b"\r\n".join((*ResponseHead(raw).returned_lines(raw), own_lines(x))).split(b"\r\n")
             response = web.StreamResponse(status=upstream.status, headers=_headers(lines))
             response.force_close()
             response.content_length = upstream.content_length

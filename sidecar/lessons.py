@@ -21,14 +21,15 @@ _log = logging.getLogger("sidecar")
 def learn_good(target: Target, answer: Answer, credential: str, seconds: float, now_s: float) -> None:
     """A good answer began (a stream) or is whole, `seconds` after the request was sent."""
     endpoint, candidate = target.endpoint, target.candidate
-    endpoint.last_error = ""
+    if endpoint.last_error:
+        endpoint.last_error = ""
     if answer.mode is STREAM:
         endpoint.first_token.observe(seconds)
         endpoint.speed(candidate.model).first_token.observe(seconds, now_s)
     if candidate.is_judged:
         _judge_speed(target, seconds, now_s, is_stream=answer.mode is STREAM)
     head = answer.head
-    if head is not None and head.tells_limits:
+    if head is not None and head.is_at_limit:
         wait_s = exhausted_for_s(head, time.time())
         if wait_s is not None:
             endpoint.parking.park(credential, candidate.model, now_s + wait_s)

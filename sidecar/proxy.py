@@ -142,7 +142,7 @@ class Proxy:
             x.route, x.resumes = plan.route, plan.resumes
 
             # Attempt, maybe again: until an answer is good, or nothing is left to try.
-            tries = attempt.tries = Tries(plan, lambda c: c.provider.credential(x), self._random)
+            tries = attempt.tries = Tries(plan, x, self._random)
             await self._attempt(x, call, attempt, tries)
             answer = attempt.answer
             if answer is None:
@@ -190,8 +190,8 @@ class Proxy:
             sent_s = time.monotonic()
             outcome = await self._send(x, call, target)
             now_s = time.monotonic()
-            credential = target.candidate.provider.credential(x)
             verdict = judge(outcome, call, target)
+            credential = target.candidate.provider.credential(x)
             if verdict is GOOD and isinstance(outcome, Answer):
                 learn_good(target, outcome, credential, now_s - sent_s, now_s)
                 tries.began_well(target, now_s)
@@ -330,18 +330,20 @@ class Proxy:
 
     def _finish(self, x: Exchange, attempt: Attempt) -> None:
         """The answer is out, or the caller gone: score the last attempt, settle the request."""
-        now_s = time.monotonic()
         answer, target, tries = attempt.answer, attempt.target, attempt.tries
         if tries is not None:
-            if answer is not None and target is not None and attempt.is_good:
+            now_s = time.monotonic()
+            if attempt.is_good and answer is not None and target is not None:
                 tries.score(target, judge_end(x, answer), now_s)
                 if answer.error is not None:
                     target.endpoint.observe(answer.error.message)
             tries.settle(now_s)
         if answer is not None:
-            answer.cancel()
+            if not answer.is_whole:
+                answer.cancel()
             _read_usage(x, answer)
-            x.usage = total(attempt.usage, x.usage)
+            if attempt.usage is not None:
+                x.usage = total(attempt.usage, x.usage)
         self.settle(x)
 
     def settle(self, x: Exchange) -> None:

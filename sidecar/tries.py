@@ -10,9 +10,10 @@ Scoring waits for the next outcome: a request that fails on two targets which se
 blame itself, and must not open every breaker it meets (a "poison" request).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from random import Random
 
+from sidecar.exchange import Exchange
 from sidecar.router import Candidate, Plan
 from sidecar.upstream.endpoint import Endpoint
 from sidecar.upstream.retry import free_move, jitter_s
@@ -36,7 +37,6 @@ class Tries:
 
     __slots__ = (
         "_attempts",
-        "_credential",
         "_failed",
         "_has_waited",
         "_is_long",
@@ -44,18 +44,19 @@ class Tries:
         "_plan",
         "_random",
         "_walk",
+        "_x",
         "blocked_s",
         "is_only",
         "used",
         "wait_s",
     )
 
-    def __init__(self, plan: Plan, credential: Callable[[Candidate], str], random: Random) -> None:
+    def __init__(self, plan: Plan, x: Exchange, random: Random) -> None:
         self._plan = plan
-        self._credential = credential
+        self._x = x
         self._random = random
         self._attempts = plan.candidates[0].provider.retry.attempts
-        self._walk: Iterator[Target] = iter(())
+        self._walk: Iterator[Target] | None = None
         self._next: Target | None = None
         self._failed: list[Target] = []  # attempts that failed and are not scored yet
         self._has_waited = False
@@ -66,7 +67,13 @@ class Tries:
 
     def first(self, now_s: float) -> Target | None:
         """The target to begin with; None when every one is out (`blocked_s` says whether 429s are why)."""
-        self._plan.candidates[0].provider.budget.request(now_s)
+        candidate = self._plan.candidates[0]
+        provider = candidate.provider
+        provider.budget.request(now_s)
+        if not candidate.is_judged:
+            endpoint = provider.only(candidate.model, candidate.provider.credential(self._x), now_s)
+            if endpoint is not None:
+                return self._take(Target(candidate, endpoint), now_s)
         self._walk = self._all(self._plan.candidates, now_s)
         target = next(self._walk, None) or self._last_resort(now_s)
         return None if target is None else self._take(target, now_s)
@@ -80,6 +87,8 @@ class Tries:
             return self._longer(now_s)
         budget = self._plan.candidates[0].provider.budget
         if verdict.others and self._next is None:
+            if self._walk is None:  # the first target was the only one of its model
+                self._walk = self._all(self._plan.candidates[1:], now_s)
             self._next = next(self._walk, None)
         other = self._next if verdict.others else None
         if other is None or other.candidate is not failed.candidate:
@@ -111,7 +120,8 @@ class Tries:
             return
         else:
             endpoint.breaker.release(now_s, target.is_probe)
-        self.settle(now_s)
+        if self._failed:
+            self.settle(now_s)
 
     def began_well(self, target: Target, now_s: float) -> None:
         """Its first content is there: a probe has passed, and what failed before can be scored."""
@@ -119,10 +129,13 @@ class Tries:
             target.endpoint.breaker.pass_probe(now_s)
             target.is_probe = False
         target.endpoint.last_success_s = now_s
-        self.settle(now_s)
+        if self._failed:
+            self.settle(now_s)
 
     def settle(self, now_s: float) -> None:
         """Score what failed: against the endpoints, or against none where the request itself is to blame."""
+        if not self._failed:
+            return
         failed, self._failed = self._failed, []
         places = {target.endpoint for target in failed}
         is_poison = len(places) > 1 and all(t.endpoint.last_success_s > t.began_s for t in failed)
@@ -148,7 +161,7 @@ class Tries:
         for candidate in candidates:
             order = candidate.provider.order(
                 candidate.model,
-                self._credential(candidate),
+                candidate.provider.credential(self._x),
                 now_s,
                 self._random,
                 sets_back=candidate.is_judged,
@@ -168,7 +181,8 @@ class Tries:
     def _last_resort(self, now_s: float) -> Target | None:
         """Everything is out: once a second a request finds out whether that is still so."""
         for candidate in self._plan.candidates:
-            endpoint = candidate.provider.last_resort(self._credential(candidate), candidate.model, now_s)
+            provider = candidate.provider
+            endpoint = provider.last_resort(provider.credential(self._x), candidate.model, now_s)
             if endpoint is not None:
                 return Target(candidate, endpoint)
         return None

@@ -11,7 +11,6 @@ from sidecar.headers import (
     MAX_TOTAL_BYTES,
     ResponseHead,
     read_request_head,
-    returned_lines,
     safe_value,
     without,
 )
@@ -229,7 +228,8 @@ def answer(*lines: bytes) -> bytes:
 
 
 def returned(*lines: bytes) -> list[bytes]:
-    block = b"\r\n".join(returned_lines(answer(*lines)))
+    raw = answer(*lines)
+    block = b"\r\n".join(ResponseHead(raw).returned_lines(raw))
     return block.split(b"\r\n") if block else []
 
 

@@ -36,6 +36,7 @@ def clusters(state: State) -> list[dict[str, Any]]:
     return [
         {
             "name": provider.name,
+            "rq_queued": provider.slots.waiting,
             "endpoints": [_endpoint(endpoint) for endpoint in provider.endpoints],
         }
         for provider in state.snapshot.providers.values()
@@ -83,8 +84,10 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "url": endpoint.url,
         "region": endpoint.region,
         "zone": endpoint.zone,
-        "health": "down" if endpoint.last_error else "up",
-        "last_error": endpoint.last_error,
+        "health": "down" if _why_out(endpoint) or endpoint.last_error else "up",
+        "breaker": endpoint.breaker.state,
+        "parked": len(endpoint.parking),
+        "last_error": _why_out(endpoint) or endpoint.last_error,
         "rq_total": endpoint.requests,
         "rq_error": endpoint.failures,
         "rq_active": endpoint.in_flight,
@@ -93,6 +96,15 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "cx_total": pool.dialled,
         "first_token_p50_ms": _ms(endpoint.first_token.quantiles(0.5)[0]),
     }
+
+
+def _why_out(endpoint: Endpoint) -> str:
+    """Why it gets no requests now; empty where it does."""
+    if endpoint.is_checked_out:
+        return "its health checks fail"
+    if endpoint.breaker.state != "closed":
+        return f"circuit breaker {endpoint.breaker.state.replace('_', ' ')}: {endpoint.last_error}"
+    return ""
 
 
 def _ms(seconds: float | None) -> float | None:

@@ -3,7 +3,7 @@
 Imported at the first scrape only: prometheus-client brings 1 MB of modules with it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from prometheus_client.core import (
     CollectorRegistry,
@@ -20,16 +20,27 @@ from sidecar.telemetry.metrics import LABELS, Histogram, Metrics
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
-def expose(metrics: Metrics) -> bytes:
-    """All series in the text format."""
+class Health:
+    """What is told of one endpoint: its breaker is 0 closed, 1 half open, 2 open."""
+
+    def __init__(self, provider: str, endpoint: str, region: str, is_up: bool, breaker: int) -> None:
+        self.labels = (provider, endpoint, region)
+        self.is_up = is_up
+        self.breaker = breaker
+
+
+def expose(metrics: Metrics, health: Iterable[Health], queued: Mapping[str, int]) -> bytes:
+    """All series in the text format. `queued` has the waiting requests of each provider."""
     registry = CollectorRegistry()
-    registry.register(_Exposition(metrics))
+    registry.register(_Exposition(metrics, list(health), queued))
     return generate_latest(registry)
 
 
 class _Exposition(Collector):
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, health: list[Health], queued: Mapping[str, int]) -> None:
         self._metrics = metrics
+        self._health = health
+        self._queued = queued
 
     def collect(self) -> Iterator[Metric]:
         """prometheus-client's call."""
@@ -52,7 +63,21 @@ class _Exposition(Collector):
         yield self._histogram("sidecar_request_seconds", "From request to end of answer.", "seconds")
         yield self._histogram("sidecar_first_token_seconds", "From request to first content.", "first_token")
         yield self._histogram("sidecar_overhead_seconds", "The sidecar's own share.", "overhead")
+        yield from self._health_metrics()
         yield from self._process_metrics()
+
+    def _health_metrics(self) -> Iterator[Metric]:
+        labels = ("provider", "endpoint", "region")
+        up = GaugeMetricFamily("sidecar_endpoint_up", "1 when requests may go there.", labels=labels)
+        text = "0 closed, 1 half open, 2 open."
+        breaker = GaugeMetricFamily("sidecar_breaker_state", text, labels=labels)
+        for one in self._health:
+            up.add_metric(one.labels, one.is_up)
+            breaker.add_metric(one.labels, one.breaker)
+        queue = GaugeMetricFamily("sidecar_queue_depth", "Requests that wait.", labels=("provider",))
+        for provider, waiting in self._queued.items():
+            queue.add_metric((provider,), waiting)
+        yield from (up, breaker, queue)
 
     def _histogram(self, name: str, text: str, attribute: str) -> Metric:
         family = HistogramMetricFamily(name, text, labels=LABELS)

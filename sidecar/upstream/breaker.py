@@ -54,7 +54,8 @@ class Tally:
 
     def add(self, now_s: float, total: int, marked: int) -> None:
         """Count these in."""
-        self.advance(now_s)
+        if int(now_s / self._step_s) > self._slice:
+            self.advance(now_s)
         turn = self._slice % SLICES
         self._totals[turn] += total
         self._marks[turn] += marked
@@ -155,7 +156,11 @@ class Breaker:
         an attempt from before the last opening or closing is not counted, or requests that hung in a dead
         endpoint would time out after its recovery and open the breaker again.
         """
-        if is_probe and self._is_probing:
+        if ok and self.state is CLOSED and not self._consecutive and not self.ejections:
+            # All is well, as nearly always: only the window hears of it.
+            if began_s >= self._changed_s:
+                self._tally.add(now_s, 1, 0)
+        elif is_probe and self._is_probing:
             if ok:
                 self._close(now_s)
             else:

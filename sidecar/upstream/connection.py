@@ -13,7 +13,7 @@ from typing import Protocol
 import httptools
 
 from sidecar.errors import ProxyError, Retry
-from sidecar.headers import MAX_TOTAL_BYTES, ResponseHead, returned_lines
+from sidecar.headers import MAX_TOTAL_BYTES, ResponseHead
 
 _BODILESS = frozenset((204, 304))
 _MAX_INTERIM = 100
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
         elif self._head is None:
             if len(self._raw) > MAX_TOTAL_BYTES:
                 self._fail("sent a header block over 64 KiB")
-        elif self._is_mostly_framing(len(data)):
+        elif (not pieces or len(data) >= MAX_TOTAL_BYTES) and self._is_mostly_framing(len(data)):
             self._fail("sent more framing than body")
         else:
             self._deliver()
@@ -211,7 +211,7 @@ class Connection(asyncio.Protocol):
             return
         if self._head is not None and not self._head_told:
             self._head_told = True
-            sink.on_head(self._status, self._head, returned_lines(self._raw))
+            sink.on_head(self._status, self._head, self._head.returned_lines(self._raw))
         if self._pieces:
             # What stands behind a whole answer is not part of it.
             data = b"".join(self._pieces[: self._last_piece] if self._complete else self._pieces)

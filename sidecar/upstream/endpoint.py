@@ -8,7 +8,7 @@ from sidecar.clock import Ticker
 from sidecar.config.model import CircuitBreaker
 from sidecar.quantiles import Window
 from sidecar.upstream.balancer import Ewma
-from sidecar.upstream.breaker import Breaker
+from sidecar.upstream.breaker import CLOSED, Breaker
 from sidecar.upstream.parking import Parking
 from sidecar.upstream.pool import Address, Pool
 from sidecar.upstream.slowness import Slowness
@@ -64,7 +64,8 @@ class Endpoint:
 
     def is_usable(self, credential: str, model: str, now_s: float) -> bool:
         """Whether a request may go there now: not broken, not checked out, not parked."""
-        if self.is_checked_out or not self.breaker.allows(now_s):
+        breaker = self.breaker
+        if self.is_checked_out or not (breaker.state is CLOSED or breaker.allows(now_s)):
             return False
         return not self.parking or self.parking.until(credential, model, now_s) == 0.0
 

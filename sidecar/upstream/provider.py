@@ -94,8 +94,18 @@ class Provider:
         """Which key a request is sent with, as a name that does not give it away."""
         if self._key_lines is not None:
             return self._credential
-        given = b"".join([x.fields.get(name, b"") for name in CREDENTIALS])
-        return hashlib.blake2b(given, digest_size=8).hexdigest() if given else ""
+        head = x.head
+        if head.credential is None:
+            given = b"".join([x.fields.get(name, b"") for name in CREDENTIALS])
+            head.credential = hashlib.blake2b(given, digest_size=8).hexdigest() if given else ""
+        return head.credential
+
+    def only(self, model: str, credential: str, now_s: float) -> Endpoint | None:
+        """The one endpoint of a provider that has just one and may ask it: most requests need no order."""
+        if len(self.endpoints) != 1:
+            return None
+        endpoint = self.endpoints[0]
+        return endpoint if endpoint.is_usable(credential, model, now_s) else None
 
     def order(
         self, model: str, credential: str, now_s: float, random: Random, *, sets_back: bool = False

@@ -183,7 +183,8 @@ class Slots:
             ticket.is_granted = False
             self.in_use -= 1
             self._served(self._ticker.now_s - ticket._granted_s)
-            self._grant()
+            if self.waiting:
+                self._grant()
         elif ticket._line is not None:
             self._remove(ticket)
 

@@ -25,7 +25,7 @@ NAMES = {
 
 
 def scraped(metrics: Metrics) -> list[Sample]:
-    text = expose(metrics).decode()
+    text = expose(metrics, [], {}).decode()
     return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
 
