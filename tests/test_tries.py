@@ -1,0 +1,117 @@
+"""The walk of one request over its targets."""
+
+from random import Random
+
+import orjson
+import pytest
+
+from sidecar.clock import Ticker
+from sidecar.config.load import parse
+from sidecar.exchange import Exchange, RequestHead
+from sidecar.runtime import Runtime
+from sidecar.telemetry.metrics import Metrics
+from sidecar.tries import Target, Tries
+from sidecar.upstream.verdict import GOOD, SERVER_FAILED, SILENT, TOO_LONG
+from tests.support.running import ENVIRON, config_for
+
+A, B, C = (f"http://{name}.example/v1" for name in "abc")
+NOW_S = 1000.0
+
+
+def tries_for(*urls: str, attempts: int = 3, **sections: object) -> Tries:
+    tree = config_for(
+        *urls, provider={"retry": {"attempts": attempts}}, locality={"region": "r0"}, **sections
+    )
+    for index, endpoint in enumerate(tree["providers"]["p"]["endpoints"]):
+        endpoint["region"] = f"r{index}"
+    tree["providers"]["p"].pop("circuit_breaker")
+    tree["providers"]["q"] = {"api_key": {"env": "KEY"}, "endpoints": [{"url": C}]}
+    runtime = Runtime(Ticker(lambda: NOW_S), Metrics("0"), "t")
+    runtime.apply(parse(orjson.dumps(tree), ENVIRON).config)
+    plan = runtime.snapshot.router.plan("m", {})
+    assert plan is not None
+    return Tries(plan, Exchange(None, 0.0, RequestHead()), Random(1))  # type: ignore[arg-type]
+
+
+def first(tries: Tries) -> Target:
+    target = tries.first(NOW_S)
+    assert target is not None
+    return target
+
+
+def walk(tries: Tries) -> list[str]:
+    """The URLs that are tried while each one fails."""
+    target: Target | None = first(tries)
+    seen = []
+    while target is not None:
+        seen.append(target.endpoint.url)
+        target = tries.following(target, SERVER_FAILED, NOW_S)
+    return seen
+
+
+OTHER_MODEL = {"m": {"provider": "p", "fallback": ["n"]}, "n": {"provider": "q"}}
+
+
+def test_the_other_endpoints_come_before_the_same_one_again() -> None:
+    assert walk(tries_for(A, B)) == [A, B, B]
+
+
+def test_an_only_endpoint_is_tried_once_more_after_a_pause() -> None:
+    tries = tries_for(A)
+    target = tries.following(first(tries), SERVER_FAILED, NOW_S)
+    assert target is not None and target.endpoint.url == A
+    assert 0.025 <= tries.wait_s <= 0.25
+    assert tries.following(target, SERVER_FAILED, NOW_S) is None
+
+
+def test_the_last_try_is_kept_for_another_model() -> None:
+    assert walk(tries_for(A, B, models=OTHER_MODEL)) == [A, B, C]
+
+
+def test_silence_is_not_asked_again() -> None:
+    tries = tries_for(A)
+    assert tries.following(first(tries), SILENT, NOW_S) is None
+
+
+def test_attempts_bound_all_tries() -> None:
+    assert len(walk(tries_for(A, B, attempts=2, models=OTHER_MODEL))) == 2
+
+
+def test_a_request_too_long_goes_nowhere_without_a_model_for_it() -> None:
+    tries = tries_for(A, B)
+    assert tries.following(first(tries), TOO_LONG, NOW_S) is None
+
+
+def test_a_broken_endpoint_is_left_out() -> None:
+    tries = tries_for(A, B)
+    target = first(tries)
+    for _ in range(5):
+        target.endpoint.breaker.record(False, NOW_S, began_s=NOW_S)
+    again = tries.first(NOW_S)
+    assert again is not None and again.endpoint.url == B
+
+
+@pytest.mark.parametrize(("serves_others", "failures"), [(True, 0), (False, 1)])
+def test_a_request_that_fails_where_others_succeed_is_charged_to_nobody(
+    serves_others: bool, failures: int
+) -> None:
+    tries = tries_for(A, B)
+    one = first(tries)
+    two = tries.following(one, SERVER_FAILED, NOW_S)
+    assert two is not None
+    for target in (one, two):
+        tries.score(target, SERVER_FAILED, NOW_S + 1)
+        target.endpoint.last_success_s = NOW_S + 2 if serves_others else 0.0
+    tries.settle(NOW_S + 3)
+    assert [t.endpoint.breaker.failure_share(NOW_S + 3) for t in (one, two)] == [failures] * 2
+
+
+def test_a_failure_is_scored_once_the_next_outcome_is_known() -> None:
+    tries = tries_for(A, B)
+    one = first(tries)
+    tries.score(one, SERVER_FAILED, NOW_S)
+    assert one.endpoint.breaker.failure_share(NOW_S) == 0
+    two = tries.following(one, SERVER_FAILED, NOW_S)
+    assert two is not None
+    tries.score(two, GOOD, NOW_S)
+    assert one.endpoint.breaker.failure_share(NOW_S) == 1
