@@ -7,7 +7,6 @@ Decisions are plain calls; the flow waits in two places only, for an endpoint's 
 for its end. In between the bytes go from connection to connection without it (answer.py).
 """
 
-import re
 import time
 from random import Random
 from typing import Protocol
@@ -37,6 +36,7 @@ from sidecar.errors import (
     refuse,
 )
 from sidecar.exchange import Exchange, Reply
+from sidecar.gate import is_served, judge_head, wants_lane
 from sidecar.headers import own_lines
 from sidecar.lessons import learn_bad, learn_good
 from sidecar.openai import KINDS, Call, ask_for_usage, read_call, usage_of
@@ -50,15 +50,7 @@ from sidecar.telemetry.metrics import Metrics
 from sidecar.tries import Target, Tries
 from sidecar.upstream.verdict import GOOD
 
-METHODS = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS"))
-_LOOPBACK_HOSTS = frozenset(("localhost", "127.0.0.1", "[::1]"))
-# Plain segments only: no escapes, dots, doubled slashes; a model's name may have an escaped slash in it.
-_PATH = re.compile(r"/v1(/(?!\.{1,2}(/|$))[A-Za-z0-9._~:@!$&'()*+,=-]+)+")
-_MODEL_PATH = re.compile(
-    r"/v1/models/[A-Za-z0-9_~:@-][A-Za-z0-9._~:@-]*(%2[Ff][A-Za-z0-9_~:@-][A-Za-z0-9._~:@-]*)*"
-)
 _REUSED_ONLY = Retry.REUSED_ONLY
-_BODY_METHODS = frozenset((b"POST", b"PUT", b"PATCH"))
 
 
 class Live(Protocol):
@@ -90,20 +82,14 @@ class Proxy:
             x.kind = KINDS.get(x.path, "")
         if x.head.admitted_by is snapshot:
             return None
-        refusal = _judge_head(x, snapshot)
+        refusal = judge_head(x, snapshot)
         if refusal is None:
             x.head.admitted_by = snapshot
         return refusal
 
     def wants_lane(self, x: Exchange) -> bool:
         """Uploads and WebSockets: everything with a body that is no JSON, and every upgrade to one."""
-        if x.kind or self._live.snapshot.default is None or not _is_served(x.path):
-            return False
-        fields = x.fields
-        if fields.get(b"upgrade", b"").lower() == b"websocket" and x.method == b"GET":
-            return b"upgrade" in fields.get(b"connection", b"").lower()
-        content_type = fields.get(b"content-type", b"application/json").lower()
-        return x.method in _BODY_METHODS and not content_type.startswith((b"application/json", b"text/plain"))
+        return self._live.snapshot.default is not None and wants_lane(x)
 
     def refused(self, x: Exchange) -> None:
         """Count and log a request that never came to be served."""
@@ -137,7 +123,7 @@ class Proxy:
                 plan = snapshot.model_lists if x.path.startswith("/v1/models") else snapshot.unread
             if plan is None and call is not None:
                 return client.reply(x, _unknown_model(call.model))
-            if plan is None or not (x.kind or _is_served(x.path)):
+            if plan is None or not (x.kind or is_served(x.path)):
                 return client.reply(x, _UNKNOWN_PATH)
             x.route, x.resumes = plan.route, plan.resumes
 
@@ -369,39 +355,6 @@ def _read_usage(x: Exchange, answer: Answer) -> None:
         x.usage = answer.reader.usage
     elif answer.mode is PLAIN and answer.status == 200 and answer.is_whole:
         x.usage = usage_of(answer.tail or answer.body)
-
-
-def _judge_head(x: Exchange, snapshot: Snapshot) -> Reply | None:
-    fields = x.fields
-    if x.method not in METHODS:
-        return refuse(405, "method_not_allowed", "This method is not served here.", close=True)
-    host = fields.get(b"host")
-    if host is not None and not _is_our_host(host, snapshot.hosts):
-        message = "This Host is not allowed: use a loopback name or add it to listen.hosts."
-        return refuse(403, "host_not_allowed", message, close=True)
-    origin = fields.get(b"origin")
-    if origin is not None:
-        if origin.decode() not in snapshot.origins:
-            message = "Browser origins are refused unless they stand in listen.origins."
-            return refuse(403, "origin_not_allowed", message, close=True)
-    elif fields.get(b"sec-fetch-site", b"none") not in (b"none", b"same-origin"):
-        return refuse(403, "origin_not_allowed", "Requests from web pages are refused.", close=True)
-    if x.kind and b"content-encoding" in fields:
-        return refuse(415, "unsupported_encoding", "Send the JSON body uncompressed.", close=True)
-    return None
-
-
-def _is_served(path: str) -> bool:
-    return _PATH.fullmatch(path) is not None or _MODEL_PATH.fullmatch(path) is not None
-
-
-def _is_our_host(value: bytes, allowed: frozenset[str]) -> bool:
-    """Whether a Host names this machine's loopback or a configured name; any port."""
-    host = value.decode().lower()
-    name, _, port = host.rpartition(":")
-    if name and port.isdigit() and len(port) <= 5 and int(port) < 65536:
-        host = name
-    return host in _LOOPBACK_HOSTS or host in allowed
 
 
 def _unknown_model(model: str) -> Reply:

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "sidecar"
 
 ENTRY_POINTS = {"__main__", "cli", "run", "server", "admin", "demo"}
-ONE_REQUEST = {"runtime", "proxy", "lane", "answer", "attempt", "lessons", "router", "tries"}
+ONE_REQUEST = {"runtime", "proxy", "lane", "answer", "attempt", "gate", "lessons", "router", "tries"}
 PACKAGES = {"downstream", "upstream", "telemetry", "config"}
 FOUNDATIONS = {
     *("exchange", "headers", "openai", "sse", "errors", "flow", "clock", "tasks", "quantiles", "lean"),

@@ -99,7 +99,10 @@ def _things_to_try(
         name, _, control = regions[0]
         fault = '{"error_ratio": 1, "error_status": 503}'
         steps.append(
-            (f"Break {name}, ask again, watch it on the live page", [f"curl -X PATCH {control} -d '{fault}'"])
+            (
+                f"Break {name}, ask again: another region answers (x-sidecar-region)",
+                [f"curl -X PATCH {control} -d '{fault}'"],
+            )
         )
         steps.append((f"Heal {name}", [f"curl -X DELETE {control}"]))
     steps.append(("Open the live page", [f"{admin}/"]))
