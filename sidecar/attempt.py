@@ -104,16 +104,16 @@ def judge(outcome: Outcome, call: Call | None, target: Target) -> Verdict:
     )
 
 
-def judge_end(x: Exchange, answer: Answer) -> Verdict:
+def judge_end(answer: Answer) -> Verdict:
     """How an answer that began well ended; a caller that left, or a drain, says nothing of the endpoint."""
     if answer.error is not None and answer.error.code == "draining":
         return OURS
     if answer.error is not None:
         return verdicts.judge(0, None, b"", error=answer.error, is_own_key=False, wall_s=0.0)
-    return GOOD if answer.is_whole else OURS  # a caller that left, or a drain
+    return GOOD if answer.is_whole else OURS
 
 
-def may_go_on(outcome: Outcome, x: Exchange, call: Call | None) -> bool:
+def may_go_on(outcome: Outcome, call: Call | None) -> bool:
     """Whether the request may be sent once more: nothing was sent yet, or twice does no harm."""
     return isinstance(outcome, Unreachable) or (call is not None and call.is_replayable)
 

@@ -187,7 +187,7 @@ class Proxy:
             learn_bad(target, verdict, credential, now_s - sent_s, message, now_s)
             tries.score(target, verdict, now_s)
             attempt.note(outcome, target, verdict)
-            if not may_go_on(outcome, x, call):
+            if not may_go_on(outcome, call):
                 break
             target = tries.following(target, verdict, now_s)
             if target is not None and tries.wait_s:
@@ -210,7 +210,8 @@ class Proxy:
             verdict = judge(outcome, call, target)
             if outcome is lost and verdict.same_endpoint_again:
                 verdict = BROKE_OFF
-            learn_bad(target, verdict, "", 0.0, message_of(outcome), now_s)
+            credential = target.candidate.provider.credential(x)
+            learn_bad(target, verdict, credential, 0.0, message_of(outcome), now_s)
             tries.score(target, verdict, now_s)
             attempt.is_good = False
             target = tries.following(target, verdict, now_s)
@@ -320,7 +321,7 @@ class Proxy:
         if tries is not None:
             now_s = time.monotonic()
             if attempt.is_good and answer is not None and target is not None:
-                tries.score(target, judge_end(x, answer), now_s)
+                tries.score(target, judge_end(answer), now_s)
                 if answer.error is not None:
                     target.endpoint.observe(answer.error.message)
             tries.settle(now_s)

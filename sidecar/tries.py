@@ -46,7 +46,6 @@ class Tries:
         "_walk",
         "_x",
         "blocked_s",
-        "is_only",
         "used",
         "wait_s",
     )
@@ -71,7 +70,7 @@ class Tries:
         provider = candidate.provider
         provider.budget.request(now_s)
         if not candidate.is_judged:
-            endpoint = provider.only(candidate.model, candidate.provider.credential(self._x), now_s)
+            endpoint = provider.only(candidate.model, provider.credential(self._x), now_s)
             if endpoint is not None:
                 return self._take(Target(candidate, endpoint), now_s)
         self._walk = self._all(self._plan.candidates, now_s)
@@ -120,8 +119,7 @@ class Tries:
             return
         else:
             endpoint.breaker.release(now_s, target.is_probe)
-        if self._failed:
-            self.settle(now_s)
+        self.settle(now_s)
 
     def began_well(self, target: Target, now_s: float) -> None:
         """Its first content is there: a probe has passed, and what failed before can be scored."""
@@ -129,8 +127,7 @@ class Tries:
             target.endpoint.breaker.pass_probe(now_s)
             target.is_probe = False
         target.endpoint.last_success_s = now_s
-        if self._failed:
-            self.settle(now_s)
+        self.settle(now_s)
 
     def settle(self, now_s: float) -> None:
         """Score what failed: against the endpoints, or against none where the request itself is to blame."""
