@@ -14,14 +14,6 @@ import orjson
 from sidecar.exchange import Reply
 
 
-class Source(enum.Enum):
-    """Whose fault it was."""
-
-    DOWNSTREAM = "downstream"
-    UPSTREAM = "upstream"
-    INTERNAL = "internal"
-
-
 class Retry(enum.Enum):
     """Whether the same request may be sent again."""
 
@@ -43,7 +35,6 @@ class ProxyError(Exception):
 
     def __init__(self, flag: str, status: int, code: str, message: str, retry: Retry = Retry.YES) -> None:
         super().__init__(message)
-        self.source = Source.UPSTREAM
         self.flag = flag
         self.status = status
         self.code = code
