@@ -1,4 +1,7 @@
-"""The command line: run, check, demo. Exit codes: 0 done, 1 runtime failure, 2 bad configuration or usage."""
+"""The command line. Exit codes: 0 done, 1 runtime failure, 2 bad configuration or usage.
+
+Small commands are here, the others in `commands`.
+"""
 
 import argparse
 import logging
@@ -8,6 +11,7 @@ import sys
 from typing import NoReturn
 
 from sidecar import __version__
+from sidecar.commands import break_glass, key, usage
 from sidecar.config.load import Loaded, from_environ, load
 from sidecar.config.problems import ConfigError
 
@@ -50,6 +54,10 @@ def _parser() -> argparse.ArgumentParser:
         "demo", help="simulated providers in three regions, and the sidecar before them"
     )
     demo.set_defaults(command=_demo)
+
+    break_glass.add_parser(commands)
+    key.add_parser(commands)
+    usage.add_parser(commands)
     return parser
 
 

@@ -1,5 +1,6 @@
 """Replacing the model and adding a message: the right spot, however the JSON is written, and nothing else."""
 
+import json
 import string
 from random import Random
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.splice import duplicates, replace_model, top_level_span, with_prefill
+from sidecar.splice import MAX_PLACES, duplicates, is_usual, replace_model, top_level_span, with_prefill
 from tests.support.vectors import Vector, ident, load, raw_of
 
 # Keys and texts that look like what is sought, or end like it, or would break a scanner of quotes.
@@ -80,13 +81,13 @@ def requests(draw: st.DrawFn) -> bytes:
 
 
 @settings(max_examples=400)
-@given(requests(), TEXT, st.booleans())
-def test_only_the_model_changes(body: bytes, model: str, is_unique: bool) -> None:
+@given(requests(), TEXT)
+def test_only_the_model_changes(body: bytes, model: str) -> None:
     document = document_of(body)
     span = top_level_span(body, document, "model")
     assert span is not None
     assert orjson.loads(body[slice(*span)]) == document["model"]
-    replaced = replace_model(body, document, model, is_unique=is_unique)
+    replaced = replace_model(body, document, model)
     assert replaced == body[: span[0]] + orjson.dumps(model) + body[span[1] :]
     assert list(orjson.loads(replaced).items()) == list({**document, "model": model}.items())
 
@@ -125,9 +126,8 @@ def test_every_member_is_found(body: bytes) -> None:
         (b'{"t":0.10000000000000000555,"model":"m"}', b'{"t":0.10000000000000000555,"model":"new"}'),
     ],
 )
-@pytest.mark.parametrize("is_unique", [False, True])
-def test_where_the_model_stands(body: bytes, replaced: bytes, is_unique: bool) -> None:
-    assert replace_model(body, document_of(body), "new", is_unique=is_unique) == replaced
+def test_where_the_model_stands(body: bytes, replaced: bytes) -> None:
+    assert replace_model(body, document_of(body), "new") == replaced
 
 
 @pytest.mark.parametrize("model", ["", 'a"b', "a\\b", "é", "Pro/🌊", "\n"])
@@ -149,7 +149,75 @@ def test_any_value_has_a_span() -> None:
     assert {key: orjson.loads(body[slice(*span)]) for key, span in spans.items() if span} == document
 
 
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+@pytest.mark.parametrize("indent", [None, 0, 2])
+def test_the_model_of_a_usual_body_changes_wherever_it_stands(place: str, indent: int | None) -> None:
+    parts: dict[str, Any] = {"messages": [{"role": "user", "content": 'a "model": "b"'}], "stream": True}
+    at = {"first": 0, "middle": 1, "last": 2}[place]
+    members = list(parts.items())
+    members.insert(at, ("model", "m"))
+    body = json.dumps(dict(members), indent=indent).encode()
+    replaced = replace_model(body, document_of(body), "new")
+    assert replaced == json.dumps({**dict(members), "model": "new"}, indent=indent).encode()
+
+
 # --- duplicates -----------------------------------------------------------------------------------------
+
+KEYS = ("model", "stream")
+STYLES: list[dict[str, Any]] = [{}, {"separators": (",", ":")}, {"indent": 2}]
+
+
+@given(MEMBERS, st.sampled_from(STYLES), st.booleans())
+def test_a_usual_body_names_nothing_twice(members: dict[str, Any], style: Any, is_ascii: bool) -> None:
+    body = json.dumps(members, ensure_ascii=is_ascii, **style).encode()
+    assert duplicates(body, document_of(body), tuple(members)) == []
+    doubled = body[:-1] + b"," + body[1:] if members else body
+    if members:
+        assert not is_usual(doubled, document_of(doubled))
+
+
+@pytest.mark.parametrize("style", STYLES[:2])
+def test_sees_at_once_what_sdks_write(style: Any) -> None:
+    document = {"model": "m", "messages": [{"role": "user", "content": "a, b: c"}], "n": 1, "stop": None}
+    body = json.dumps(document, **style).encode()
+    assert is_usual(body, document_of(body))
+
+
+@given(requests(), st.sampled_from(KEYS), JSON, st.randoms(use_true_random=False))
+def test_no_body_that_names_something_twice_is_usual(body: bytes, key: str, value: Any, draw: Random) -> None:
+    if key not in document_of(body):
+        return
+    member = f"{write(key, draw)}{draw.choice([':', ': '])}{write(value, draw)}".encode()
+    at = body.index(b"{") + 1
+    body = body[:at] + member + draw.choice([b",", b", "]) + body[at:]
+    assert not is_usual(body, document_of(body))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        # A body that grows as it is written anew, by as much as the second `n` takes.
+        b'{"t":1e5,"n":1,"n":1}',
+        b'{"n": 1, "n": 1}',
+        b'{"n": 1, "\\u006e": 1}',
+        b'{"n":2,"x":{"n":1},"n":2}',
+    ],
+)
+def test_is_not_fooled_by_length(body: bytes) -> None:
+    assert not is_usual(body, document_of(body))
+
+
+def test_too_many_places_to_judge_are_refused() -> None:
+    body = b'{"model":"m","x":[%b]}' % b",".join([b'{"model":1}'] * (MAX_PLACES - 2))
+    assert duplicates(body, document_of(body), KEYS) == []
+    body = b'{"model":"m","x":[%b]}' % b",".join([b'{"model":1}'] * MAX_PLACES)
+    assert duplicates(body, document_of(body), KEYS) == ["model"]
+
+
+def test_nesting_deeper_than_can_be_written_is_not_usual() -> None:
+    body = b'{"model":"m","x":%b%b}' % (b"[" * 1000, b"]" * 1000)
+    assert not is_usual(body, document_of(body))
+    assert duplicates(body, document_of(body), KEYS) == []
 
 
 @given(requests(), st.sampled_from(["model", "stream"]), JSON, st.randoms(use_true_random=False))
@@ -161,15 +229,14 @@ def test_a_key_that_stands_twice_is_found_in_any_spelling(
     at = body.index(b"{") + 1
     body = body[:at] + member + b"," + body[at:]
     document = document_of(body)
-    assert duplicates(body, document) == ([key] if is_double else [])
+    assert duplicates(body, document, KEYS) == ([key] if is_double else [])
     if key == "model":
-        assert replace_model(body, document, "new") is None
         assert top_level_span(body, document, "model") is None
 
 
 @given(requests())
 def test_no_duplicates_where_there_are_none(body: bytes) -> None:
-    assert duplicates(body, document_of(body)) == []
+    assert duplicates(body, document_of(body), KEYS) == []
 
 
 @pytest.mark.parametrize(
@@ -186,7 +253,7 @@ def test_no_duplicates_where_there_are_none(body: bytes) -> None:
     ],
 )
 def test_duplicates_at_the_top_only(body: bytes, found: list[str]) -> None:
-    assert duplicates(body, document_of(body)) == found
+    assert duplicates(body, document_of(body), KEYS) == found
 
 
 VECTORS = [v for v in load("json_body_vectors") if v["id"] not in ("lone-surrogate", "cesu", "jsonl")]
@@ -204,9 +271,11 @@ def test_vectors(vector: Vector) -> None:
     body = raw_of(vector)
     document = document_of(body)
     is_refused = vector["id"] in ("dup-model-esc", "dup-stream")
-    assert bool(duplicates(body, document)) is is_refused
+    assert bool(duplicates(body, document, KEYS)) is is_refused
+    if vector["id"] == "dup-model-esc":
+        return
     replaced = replace_model(body, document, "new")
-    if vector["id"] == "dup-model-esc" or "model" not in document:
+    if "model" not in document:
         assert replaced is None
         return
     assert replaced is not None

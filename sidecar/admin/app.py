@@ -20,6 +20,7 @@ from aiohttp import hdrs, web
 
 from sidecar.admin import views
 from sidecar.admin.state import State
+from sidecar.config.break_glass import parse_period, parse_reason
 from sidecar.config.dump import redacted
 
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
@@ -57,6 +58,8 @@ def admin_app(state: State) -> web.Application:
             web.get("/clusters", admin.clusters),
             web.get("/config_dump", admin.config_dump),
             web.get("/server_info", admin.server_info),
+            web.get("/break_glass", admin.break_glass),
+            web.post("/break_glass", admin.change_break_glass),
             web.post("/healthcheck/fail", admin.healthcheck_fail),
             web.post("/healthcheck/ok", admin.healthcheck_ok),
             web.post("/drain_listeners", admin.drain_listeners),
@@ -121,6 +124,26 @@ class _Admin:
     async def server_info(self, _: web.Request) -> web.Response:
         return _json(views.server_info(self._state))
 
+    async def break_glass(self, _: web.Request) -> web.Response:
+        return _json(views.break_glass(self._state))
+
+    async def change_break_glass(self, request: web.Request) -> web.Response:
+        query, glass = request.query, self._state.break_glass
+        if set(query) == {"off"}:
+            glass.turn_off(_who(request))
+            return _json(views.break_glass(self._state))
+        if set(query) != {"for", "reason"}:
+            return web.Response(status=400, text="Send ?for=30m&reason=..., or ?off.\n")
+        if not glass.providers:
+            text = "No provider has break_glass: true, so there is nobody to ask: add it to one first.\n"
+            return web.Response(status=409, text=text)
+        try:
+            period_s, reason = parse_period(query["for"]), parse_reason(query["reason"])
+        except ValueError as error:
+            return web.Response(status=400, text=f"{error}\n")
+        glass.turn_on(period_s, reason, _who(request))
+        return _json(views.break_glass(self._state))
+
     async def healthcheck_fail(self, _: web.Request) -> web.Response:
         self._state.fail_health(True)
         return web.Response(text="OK\n")
@@ -143,6 +166,12 @@ class _Admin:
     async def quitquitquit(self, _: web.Request) -> web.Response:
         self._state.quit()
         return web.Response(text="OK\n")
+
+
+def _who(request: web.Request) -> str:
+    """Whoever is at the other end, for the audit line."""
+    assert request.transport is not None  # noqa: S101  # it is being answered
+    return f"admin {request.remote or 'unix:' + request.transport.get_extra_info('sockname')}"
 
 
 def _page_headers(page: bytes) -> dict[str, str]:

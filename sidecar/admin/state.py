@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from sidecar.break_glass import BreakGlass
 from sidecar.runtime import Snapshot
 from sidecar.telemetry.metrics import Metrics
 
@@ -9,13 +10,17 @@ from sidecar.telemetry.metrics import Metrics
 class State(Protocol):
     """The running process, as its operators see it."""
 
-    metrics: Metrics
     started_at: float  # Unix time
     phase: str  # Envoy's words: PRE_INITIALIZING, LIVE or DRAINING
     bound: dict[str, list[str]]  # listener -> addresses it is bound to
+    break_glass: BreakGlass
 
     @property
     def snapshot(self) -> Snapshot: ...
+
+    @property
+    def metrics(self) -> Metrics:
+        """The counters, as of now."""
 
     @property
     def is_ready(self) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sidecar import __version__
 from sidecar.admin.state import State
+from sidecar.break_glass import show_moment
 from sidecar.upstream.endpoint import Endpoint
 
 
@@ -64,8 +65,25 @@ def server_info(state: State) -> dict[str, Any]:
         "pid": os.getpid(),
         "uptime_s": round(time.time() - state.started_at, 1),
         "listeners": state.bound,
+        "break_glass": break_glass(state),
         "python": sys.version.split()[0],
         "libraries": {name: metadata.version(name) for name in ("aiohttp", "httptools", "orjson", "uvloop")},
+    }
+
+
+def break_glass(state: State) -> dict[str, Any]:
+    """Whether the direct providers may be asked, who said so, and what to know besides."""
+    glass = state.break_glass
+    grant = glass.in_force
+    return {
+        "on": grant is not None,
+        "since": None if grant is None else show_moment(grant.since_s),
+        "until": None if grant is None else show_moment(grant.until_s),
+        "left_s": round(glass.left_s, 1),
+        "reason": None if grant is None else grant.reason,
+        "by": None if grant is None else grant.by,
+        "providers": glass.providers,
+        "notes": glass.notes(),
     }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from sidecar.config.addresses import Address
+from sidecar.config.callers import check_tiers_and_keys
 from sidecar.config.model import Config, Provider
 from sidecar.config.problems import Path, Problem, field_path
 from sidecar.config.references import check_callers, check_models, check_routes
@@ -55,6 +56,7 @@ def check(config: Config) -> list[Problem]:
             check_models,
             check_routes,
             check_callers,
+            check_tiers_and_keys,
         )
         for path, message in checker(config)
     ]

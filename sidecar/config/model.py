@@ -6,13 +6,14 @@ files and the environment is in `load`. A part that is absent and has no default
 """
 
 from collections.abc import Mapping
-from datetime import date
 from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, Struct, field
-from msgspec.structs import asdict, replace
+from msgspec.structs import asdict, fields, replace
 
 from sidecar.config.addresses import Address, Url
+from sidecar.config.break_glass import Reason
+from sidecar.config.instants import Instant
 from sidecar.config.secrets import KeyHash, Secret
 from sidecar.config.values import (
     Name,
@@ -29,6 +30,8 @@ from sidecar.config.values import (
 
 OnStreamCut: TypeAlias = Literal["error", "resume"]
 Capability: TypeAlias = Literal["stream_usage", "prefill"]
+# A cent for each token is above every price list; more is a price that was meant for another unit.
+TokenPrice: TypeAlias = Annotated[Usd, Meta(le=10_000)]
 
 
 class Base(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -155,10 +158,25 @@ class Provider(Base, frozen=True, kw_only=True):
 
 
 class Price(Base, frozen=True, kw_only=True):
-    """USD per million tokens."""
+    """USD per million tokens, exact to six decimals.
 
-    input_usd: Usd = field(name="input")
-    output_usd: Usd = field(name="output")
+    `cached` is for the part of the input that came out of the provider's prompt cache, `reasoning` for the
+    part of the output that was spent on thinking; absent, they cost what input and output cost.
+    """
+
+    input_usd: TokenPrice = field(name="input")
+    output_usd: TokenPrice = field(name="output")
+    cached_usd: TokenPrice | None = field(name="cached", default=None)
+    reasoning_usd: TokenPrice | None = field(name="reasoning", default=None)
+
+    def __post_init__(self) -> None:
+        for info in fields(self):
+            usd = getattr(self, info.name)
+            # As good as whole: 0.28 has no exact float, nor has its product.
+            if usd is not None and abs(usd * 1e6 - round(usd * 1e6)) > 1e-3:
+                raise ValueError(
+                    f"{info.encode_name} has more than 6 decimals: is it USD per million tokens?"
+                )
 
 
 class Model(Base, frozen=True, kw_only=True):
@@ -183,14 +201,27 @@ class SplitTarget(Base, frozen=True, kw_only=True):
 
 
 class When(Base, frozen=True, kw_only=True):
-    """A condition on a request; where both are given, both must hold. Any one keyword is enough."""
+    """Conditions on a request, all of which must hold. Any one keyword is enough.
+
+    Keywords, lengths (in characters) and `question` look at the last message of the user, `images` at all.
+    """
 
     importance: Literal["normal", "critical"] | None = None
     keywords: tuple[Text, ...] = ()
+    min_chars: Positive | None = None
+    max_chars: Positive | None = None
+    question: bool | None = None
+    tools: bool | None = None
+    images: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.importance is None and not self.keywords:
-            raise ValueError("is empty: give importance, keywords or both")
+        names = self.__struct_fields__
+        if all(getattr(self, name) in (None, ()) for name in names):
+            raise ValueError(f"is empty: give {', '.join(names[:-1])} or {names[-1]}")
+        if not all(word.strip() for word in self.keywords):
+            raise ValueError("has a keyword of spaces alone: every text would match")
+        if self.min_chars is not None and self.max_chars is not None and self.min_chars > self.max_chars:
+            raise ValueError("has more min_chars than max_chars: no text would match")
 
 
 class ClassifyRule(Base, frozen=True, kw_only=True):
@@ -220,33 +251,39 @@ class Auth(Base, frozen=True, kw_only=True):
 
 
 class Tier(Base, frozen=True, kw_only=True):
-    """Limits of a kind of caller; None is no limit. `burst` None is the per-minute rate."""
+    """Limits of a kind of caller; None is no limit. `burst` is of requests, None is a minute's; of tokens
+    always a minute's may come at once. `dry_run` limits are counted and hold nobody up.
+    """
 
     key_prefix: Name | None = None
     requests_per_minute: Positive | None = None
     tokens_per_minute: Positive | None = None
     burst: Positive | None = None
     priority: int = 0
+    dry_run: bool = False
 
 
 class Key(Base, frozen=True, kw_only=True):
-    """A caller whose key is verified here; `regions` is a hard filter, empty means any."""
+    """A caller whose key is verified here, until `expires`, a date's whole day included; UTC.
+    `regions` is a hard filter, empty means any.
+    """
 
     id: Name
     hash: KeyHash
     team: Name | None = None
     tier: Name | None = None
-    expires: date | None = None
+    not_before: Instant | None = None
+    expires: Instant | None = None
     regions: tuple[Name, ...] = ()
     models: Annotated[tuple[Name, ...], Meta(min_length=1)] = ("*",)
 
 
 class Budget(Base, frozen=True, kw_only=True):
-    """Dollars per team and window; `models` match the names sent to providers, not routes."""
+    """Dollars per window of a team, a key or all; `models` match the names sent to providers, not routes."""
 
     name: Name
-    limit_usd: Annotated[float, Meta(gt=0)] = field(name="usd")
-    per: Literal["team"] = "team"
+    limit_usd: Annotated[float, Meta(gt=0, le=1e9)] = field(name="usd")
+    per: Literal["team", "key", "all"] = "team"
     models: Annotated[tuple[Name, ...], Meta(min_length=1)] = ("*",)
     window: Literal["hour", "day", "month", "never"] = "day"
     soft: Annotated[float, Meta(gt=0, le=1)] = 0.8
@@ -278,6 +315,20 @@ class Usage(Base, frozen=True, kw_only=True):
     """Where the ledger of tokens and dollars is kept."""
 
     path: Text
+
+
+class BreakGlass(Base, frozen=True, kw_only=True):
+    """Until when the direct providers may be asked, and where an operator's word on it is kept; without a
+    `path` that is forgotten on exit.
+    """
+
+    path: Text | None = None
+    until: Instant | None = None
+    reason: Reason | None = None
+
+    def __post_init__(self) -> None:
+        if self.until is not None and self.reason is None:
+            raise ValueError("has until but no reason: add reason, so that the audit log can say why")
 
 
 class Otlp(Base, frozen=True, kw_only=True):
@@ -326,6 +377,7 @@ class Config(Base, frozen=True, kw_only=True):
     cache: Cache | None = None
     fleet: Fleet | None = None
     usage: Usage | None = None
+    break_glass: BreakGlass | None = None
     telemetry: Telemetry = Telemetry()
 
 
@@ -337,3 +389,10 @@ def matches(pattern: str, name: str) -> bool:
 def find_model(models: Mapping[str, Model], name: str) -> str | None:
     """The key of `models` that serves a name: the first that matches."""
     return next((pattern for pattern in models if matches(pattern, name)), None)
+
+
+def standard_tier(tiers: Mapping[str, Tier]) -> str | None:
+    """The tier of callers of whom nothing more is known: `standard`, else the first without a key_prefix."""
+    if "standard" in tiers:
+        return "standard"
+    return next((name for name, tier in tiers.items() if tier.key_prefix is None), None)

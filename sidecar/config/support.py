@@ -13,21 +13,11 @@ from sidecar.config.problems import Path, Problem, field_path
 ANY = object()
 
 UNAVAILABLE: Mapping[str, object] = {
-    "providers.*.break_glass": True,
-    "models.*.price": ANY,
-    "models.*.max_output": ANY,
-    "models.*.premium": True,
-    "routes.*.classify": ANY,
-    "auth.mode": "keys",
-    "tiers": ANY,
-    "keys": ANY,
     "budgets": ANY,
     "cache": ANY,
     "fleet": ANY,
-    "usage": ANY,
     "telemetry.otlp": ANY,
     "telemetry.slo": ANY,
-    "telemetry.baseline": ANY,
 }
 
 

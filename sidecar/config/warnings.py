@@ -1,7 +1,9 @@
 """What is allowed but probably not meant; `sidecar check` prints it and still exits 0."""
 
+import time
 from collections.abc import Iterator
 
+from sidecar.config.callers import warn_tiers_and_keys
 from sidecar.config.model import Config, Timeouts
 from sidecar.config.problems import Path, Problem, field_path
 
@@ -12,7 +14,14 @@ def warnings(config: Config) -> list[Problem]:
     """One entry for each doubtful setting of a configuration that passed every check."""
     return [
         Problem(field_path(path), message)
-        for warn in (_warn_listeners, _warn_providers, _warn_models, _warn_localities, _warn_callers)
+        for warn in (
+            _warn_listeners,
+            _warn_providers,
+            _warn_models,
+            _warn_localities,
+            _warn_callers,
+            _warn_break_glass,
+        )
         for path, message in warn(config)
     ]
 
@@ -70,3 +79,10 @@ def _warn_callers(config: Config) -> Found:
             ("budgets",),
             "without fleet each sidecar has the whole budget to itself, and forgets it on exit",
         )
+    yield from warn_tiers_and_keys(config, time.time())
+
+
+def _warn_break_glass(config: Config) -> Found:
+    direct = any(provider.break_glass for provider in config.providers.values())
+    if config.break_glass is not None and not direct:
+        yield ("break_glass",), "has no effect: no provider has break_glass: true"

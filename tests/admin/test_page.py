@@ -9,13 +9,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import aiohttp
+import orjson
 import pytest
 
 import sidecar.admin
 from sidecar.admin import views
+from sidecar.config.load import parse
 from sidecar.demo.provider import DemoProvider
 from sidecar.demo.scenario import Scenario
-from tests.support.running import Running, config_for, running
+from tests.support.running import ENVIRON, Running, config_for, running
 
 PAGE = Path(sidecar.admin.__file__).with_name("page.html").read_text()
 SCRIPT = PAGE.partition("<script>")[2].partition("</script>")[0]
@@ -137,3 +139,19 @@ async def test_an_endpoints_error_is_shown_as_text(tmp_path: Path) -> None:
         document = await rendered(f"{run.admin_url}/", tmp_path)
     assert "&lt;b id=evil&gt;no&lt;/b&gt;" in document and 'evil"' not in document
     assert '<b class="bad">down</b>' in document
+
+
+@NEEDS_CHROMIUM
+async def test_a_banner_says_that_break_glass_is_on_and_why(tmp_path: Path) -> None:
+    async with traffic(0) as (run, provider):
+        off = await rendered(f"{run.admin_url}/", tmp_path)
+        assert re.search(r'<p [^>]*id="break-glass" hidden=""></p>', off)
+        tree = config_for(provider.url)
+        tree["providers"]["direct"] = {**tree["providers"]["p"], "break_glass": True}
+        run.sidecar.break_glass.configure(parse(orjson.dumps(tree), ENVIRON).config)
+        run.sidecar.break_glass.turn_on(1800.0, "<b id=evil>lost</b>", "admin 127.0.0.1")
+        on = await rendered(f"{run.admin_url}/", tmp_path)
+    banner = re.search(r'<p class="notice bad" id="break-glass">([^<]*)</p>', on)
+    assert banner is not None
+    assert re.match(r"Break-glass is on for another \d+ min( \d+ s)?, direct may be asked: ", banner[1])
+    assert banner[1].endswith("&lt;b id=evil&gt;lost&lt;/b&gt; (admin 127.0.0.1)")

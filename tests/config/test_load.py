@@ -24,7 +24,7 @@ def test_full_configuration_is_read_whole(tmp_path: Path) -> None:
     assert config.models["Pro/*"].price == Price(input_usd=0.0, output_usd=2.5)
     assert config.models["Qwen/Qwen3-32B"].p99_budget_s == 1.5
     assert config.routes["auto"].classify[1].when.keywords == ("analyze", "compare", "reason")
-    assert config.keys[0].expires == date(2027, 1, 31)
+    assert config.keys[0].expires == date(2099, 1, 31)
     assert config.budgets[0].limit_usd == 50
     assert config.fleet and config.fleet.redis.reveal().startswith("redis://")
     assert config.telemetry.otlp and config.telemetry.otlp.endpoint.port == 4318

@@ -1,5 +1,7 @@
 """Defaults of the structs, and the small decisions that stand beside them."""
 
+from datetime import UTC, datetime
+
 import msgspec
 import pytest
 
@@ -16,7 +18,7 @@ from sidecar.config.model import (
     find_model,
     matches,
 )
-from tests.config.support import MINIMAL, config_of
+from tests.config.support import MINIMAL, config_of, problems_of
 
 
 def test_defaults_are_the_documented_ones() -> None:
@@ -40,7 +42,7 @@ def test_defaults_are_the_documented_ones() -> None:
 
 def test_optional_features_are_off() -> None:
     config = config_of(MINIMAL)
-    assert (config.cache, config.fleet, config.usage) == (None, None, None)
+    assert (config.cache, config.fleet, config.usage, config.break_glass) == (None, None, None, None)
     assert config.providers["a"].health_check is None
     assert (config.routes, config.tiers, config.keys, config.budgets) == ({}, {}, (), ())
     assert (config.auth.mode, config.telemetry.access_log) == ("passthrough", "stdout")
@@ -54,6 +56,19 @@ def test_config_cannot_change() -> None:
 def test_model_overrides_only_the_timeouts_it_names() -> None:
     merged = TimeoutOverrides(idle_s=90.0).over(Timeouts(connect_s=2.0))
     assert merged == msgspec.structs.replace(Timeouts(), connect_s=2.0, idle_s=90.0)
+
+
+def test_break_glass_by_file_has_an_end_and_a_reason() -> None:
+    text = 'break_glass: {until: 2026-11-21T18:00:00Z, reason: "region lost"}'
+    said = config_of(MINIMAL + text).break_glass
+    assert said is not None
+    assert said.until == datetime(2026, 11, 21, 18, tzinfo=UTC)
+    assert (said.reason, said.path) == ("region lost", None)
+
+
+def test_break_glass_by_file_without_a_reason_is_refused() -> None:
+    problems = problems_of(MINIMAL + "break_glass: {until: 2026-11-21T18:00:00Z}")
+    assert "add reason" in problems["break_glass"]
 
 
 def test_first_matching_entry_serves_a_model() -> None:

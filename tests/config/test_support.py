@@ -13,32 +13,24 @@ from tests.config.support import ENVIRON, full_text
 def test_each_unavailable_part_of_the_full_configuration_is_refused_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         parse(full_text(tmp_path).encode(), ENVIRON)
-    assert {path for path, _ in raised.value.problems} == {
-        "providers.deepseek-direct.break_glass",
-        "models.deepseek-ai/DeepSeek-V4-Flash.price",
-        "models.Qwen/Qwen3-32B.price",
-        "models.Qwen/Qwen3-32B.max_output",
-        "models.Pro/*.price",
-        "models.Pro/*.premium",
-        "routes.auto.classify",
-        "tiers",
-        "keys",
+    paths = [path for path, _ in raised.value.problems]
+    assert len(paths) == len(set(paths))
+    assert set(paths) == {
         "budgets",
         "cache",
         "fleet",
-        "usage",
         "telemetry.otlp",
         "telemetry.slo",
-        "telemetry.baseline",
     }
-    assert len(raised.value.problems) == 16
     assert all("is not available in this version: remove it" in said for _, said in raised.value.problems)
 
 
 def test_only_the_refused_setting_of_a_part_is_refused() -> None:
-    tree = {"auth": {"mode": "keys"}, "providers": {"a": {"break_glass": False}}}
-    assert [str(problem) for problem in unavailable_parts(tree, UNAVAILABLE)] == [
+    tree = {"auth": {"mode": "keys"}, "keys": [{"id": "a", "is_off": False}, {"id": "b", "is_off": True}]}
+    unavailable = {"auth.mode": "keys", "keys.*.is_off": True, "keys.*.name": ANY}
+    assert [str(problem) for problem in unavailable_parts(tree, unavailable)] == [
         "auth.mode: keys is not available in this version: remove it",
+        "keys[1].is_off: true is not available in this version: remove it",
     ]
 
 

@@ -54,6 +54,7 @@ def test_full_and_minimal_configurations_have_no_warnings(tmp_path: Path) -> Non
             "providers.b",
             "is used by no model",
         ),
+        (MINIMAL + "break_glass: {path: /tmp/b.json}", "break_glass", "no provider has break_glass: true"),
     ],
 )
 def test_doubtful_setting_is_said(text: str, path: str, message: str) -> None:

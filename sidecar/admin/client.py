@@ -1,0 +1,61 @@
+"""Asks the admin listener of a running sidecar, for commands that need one. It blocks while it waits."""
+
+import http.client
+import socket
+from urllib.parse import urlencode
+
+from sidecar.config.addresses import Address
+
+TIMEOUT_S = 5.0
+_MAX_BYTES = 1024 * 1024
+_MAX_SHOWN = 300
+
+
+class AdminError(Exception):
+    """No answer, or one that says no. The message is one line: what is wrong and what to do."""
+
+
+def ask(address: Address, method: str, path: str, query: dict[str, str] | None = None) -> bytes:
+    """The body of a 200 answer; AdminError for anything else."""
+    connection = _connection(address)
+    target = f"{path}?{urlencode(query)}" if query else path
+    try:
+        # The listener refuses all Host names but those of loopback, wherever it listens.
+        connection.request(method, target, headers={"host": "localhost", "x-sidecar-admin": "1"})
+        response = connection.getresponse()
+        body = response.read(_MAX_BYTES)
+    except TimeoutError:
+        raise AdminError(f"no answer from {address} within {TIMEOUT_S:.0f} s") from None
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "strerror", None) or "what answers there does not speak HTTP"
+        raise AdminError(
+            f"no sidecar answers at {address} ({reason}): is it running, and is that its listen.admin?"
+        ) from None
+    finally:
+        connection.close()
+    if response.status != 200:
+        raise AdminError(_first_line(body) or f"{address} answered with status {response.status}")
+    return body
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _connection(address: Address) -> http.client.HTTPConnection:
+    if address.path is not None:
+        return _UnixConnection(address.path)
+    return http.client.HTTPConnection(address.host, address.port, timeout=TIMEOUT_S)
+
+
+def _first_line(body: bytes) -> str:
+    """What an answer says, fit for a terminal whoever wrote it."""
+    text = body[: 4 * _MAX_SHOWN].decode("utf-8", "replace").strip().partition("\n")[0]
+    return "".join(char for char in text if char.isprintable())[:_MAX_SHOWN]

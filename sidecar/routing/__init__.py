@@ -1,0 +1,1 @@
+"""Which models may answer a request: virtual models, rules, splits, fallbacks, break-glass."""

@@ -1,0 +1,141 @@
+"""The ledger of tokens and dollars: what every answer cost, by minute, team, key, route, model and place.
+
+Theory of operation: the data path adds each entry to a row in memory, which costs about a microsecond and
+touches no disk. Twice a second the rows are handed to a thread, which writes them in one transaction; a
+process that is killed loses at most the last second. Slow disks hold nobody up, broken ones cost memory, in
+bounds, until they are mended. The file itself is `store`'s matter, its troubles `writer`'s.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from sidecar.usage.rows import FIGURES, OTHER, Entry, Labels, Row, Rows, bounded, count, merge
+from sidecar.usage.store import EmptyError, Spent, StoreError, spent
+from sidecar.usage.writer import MAX_ROWS, RETRY_S, Writer
+
+FLUSH_S = 0.5
+CLOSE_S = 5.0
+MAX_LEARNED_MODELS = 1000
+
+_log = logging.getLogger("sidecar")
+
+
+class Ledger:
+    """`record` and `flush` are the event loop's, the rest of the work is a thread's. Outlives reloads."""
+
+    def __init__(self, path: str, clock: Callable[[], float] = time.time) -> None:
+        self.path = path
+        self._clock = clock
+        self._configured: frozenset[str] = frozenset()
+        self._learned: set[str] = set()
+
+        # The rows of the minute that runs, and those on their way to the thread.
+        self._rows: dict[Labels, Row] = {}
+        self._minute = int(clock()) // 60
+        self._next_flush_s = 0.0
+        self._handed: Rows = {}
+
+        self._writer = Writer(path)
+        self._wake = threading.Condition()
+        self._is_closing = False
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether usage is kept in memory because the file cannot be written."""
+        return self._writer.is_degraded
+
+    @property
+    def failures(self) -> int:
+        """How many times the file could not be written."""
+        return self._writer.failures
+
+    @property
+    def waiting_rows(self) -> int:
+        """How many rows are not in the file yet."""
+        return len(self._rows) + len(self._handed) + len(self._writer.waiting)
+
+    def configure(self, models: frozenset[str]) -> None:
+        """The model names the configuration spells out: they always have rows of their own."""
+        self._configured = models
+
+    def start(self) -> None:
+        """Start the writer. A file that cannot be written is no reason not to start."""
+        self._thread = threading.Thread(target=self._write_all, name="usage-ledger", daemon=True)
+        self._thread.start()
+
+    def record(self, entry: Entry) -> None:
+        """Count one answer, in the minute that runs."""
+        row = self._rows.get(entry.labels)
+        if row is None:
+            row = self._new_row(entry)
+        count(row, entry)
+
+    def _new_row(self, entry: Entry) -> Row:
+        """Callers may name models that do not exist, and no end of them: a model is given a row of its own
+        once it is configured or a provider has answered for it with tokens."""
+        labels = entry.labels
+        model = labels[3]
+        if model and model not in self._configured and model not in self._learned:
+            usage = entry.usage
+            has_tokens = usage is not None and (usage.input or usage.output)
+            if has_tokens and len(self._learned) < MAX_LEARNED_MODELS:
+                self._learned.add(model)
+            else:
+                labels = (*labels[:3], OTHER, *labels[4:])
+        return self._rows.setdefault(labels, [0] * len(FIGURES))
+
+    def flush(self, now_s: float) -> None:
+        """Hand the rows to the thread twice a second; called at each tick, with the monotonic clock."""
+        minute = int(self._clock()) // 60
+        if now_s < self._next_flush_s and minute == self._minute:
+            return
+        self._next_flush_s = now_s + FLUSH_S
+        rows = {(self._minute, labels): row for labels, row in self._rows.items()}
+        self._rows = {}
+        self._minute = minute
+        if rows:
+            with self._wake:
+                merge(self._handed, rows)
+                self._handed = bounded(self._handed, MAX_ROWS)  # only where the thread is stuck
+                self._wake.notify()
+
+    def close(self) -> None:
+        """Write what is left, for at most five seconds."""
+        self.flush(float("inf"))
+        with self._wake:
+            self._is_closing = True
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join(timeout=CLOSE_S)
+            if self._thread.is_alive():
+                _log.error("usage ledger %s: the disk does not answer, the last usage is lost", self.path)
+
+    def spent(self, since_unix_s: float) -> list[Spent]:
+        """What the file says was spent since then, so that budgets outlive a restart; it reads the disk.
+
+        Empty, with a log line, where the file cannot be read; a file that is not there yet is no news.
+        """
+        try:
+            return spent(self.path, int(since_unix_s) // 60)
+        except EmptyError:
+            return []
+        except StoreError as error:
+            _log.warning("usage ledger %s: budgets begin at 0: %s", self.path, error)
+            return []
+
+    # --- in the thread --------------------------------------------------------------------------------
+
+    def _write_all(self) -> None:
+        is_last = False
+        while not is_last:
+            with self._wake:
+                if not self._handed and not self._is_closing:
+                    # While the file cannot be written it is tried again without new rows, too.
+                    self._wake.wait(RETRY_S if self._writer.is_degraded else None)
+                rows, self._handed = self._handed, {}
+                is_last = self._is_closing
+            self._writer.write(rows, time.monotonic(), self._clock(), is_last=is_last)
+        self._writer.close()

@@ -1,0 +1,164 @@
+"""A report as a table for people, CSV for spreadsheets, JSON for programs.
+
+Dollars are shown with six decimals, and the lines shown add up to the total shown: what rounding leaves over
+goes, a millionth each, to the lines that lost most by it (the largest remainder method). The exact figures,
+in nano-USD, are in CSV and JSON too.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+
+from sidecar.usage.report import Line, Report
+from sidecar.usage.rows import FIGURES
+
+TOTAL = "total"
+
+_NANO_IN_MICRO = 1000
+_MICRO_USD = 1_000_000
+_MONEY = ("cost_nano_usd", "saved_nano_usd")
+# A cell that begins with one of these is a formula to a spreadsheet.
+_FORMULA = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
+_MAX_NAMED = 5
+
+
+def table(report: Report) -> str:
+    """Columns under headings, the total under a rule, and the notes."""
+    cost, saved = _dollars(report)
+    lines = [*report.lines, report.total]
+    rows = [
+        [*group, *_counts(line), one, other]
+        for group, line, one, other in zip(_groups(report), lines, cost, saved, strict=True)
+    ]
+    heads = [*report.by, "requests", "available", "input", "cached", "output", "reasoning", "cost USD"]
+    heads.append("saved USD")
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    names = len(report.by)
+    shown = [_aligned(row, widths, names) for row in (heads, *rows)]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    text = "\n".join([shown[0], rule, *shown[1:-1], rule, shown[-1]])
+    return "\n".join([text, *(f"\n{note}" for note in notes(report))]) + "\n"
+
+
+def as_csv(report: Report) -> str:
+    """One line for each group and the total as the last; names that a spreadsheet would run as a formula have
+    an apostrophe before them."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*report.by, "availability", "cost_usd", "saved_usd", *FIGURES])
+    lines = [*report.lines, report.total]
+    groups = [*(line.group for line in report.lines), (TOTAL, *report.total.group[1:])]
+    for group, line, *money in zip(groups, lines, *_dollars(report), strict=True):
+        writer.writerow([*map(_cell, group), _share(line), *money, *line.figures.values()])
+    return out.getvalue()
+
+
+def as_json(report: Report) -> str:
+    """`rows` and their `total`; money as text, which no parser rounds."""
+    lines = [*report.lines, report.total]
+    objects = [
+        {
+            **dict(zip(report.by, line.group, strict=True)),
+            "availability": line.availability,
+            "cost_usd": cost,
+            "saved_usd": saved,
+            **line.figures,
+        }
+        for line, cost, saved in zip(lines, *_dollars(report), strict=True)
+    ]
+    total = {name: value for name, value in objects[-1].items() if name not in report.by}
+    document = {"by": report.by, "rows": objects[:-1], "total": total, "notes": notes(report)}
+    # Not by orjson: a sum may be over 64 bits, which it refuses.
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def notes(report: Report) -> list[str]:
+    """What the figures leave out, and what to do about it."""
+    found = []
+    if count := report.total.figures["unpriced"]:
+        found.append(
+            f"{count} answers have no price and are not in the cost: {_named(report.unpriced_models)}."
+            " Give these models a price in the configuration, models.NAME.price: {input: USD, output: USD}"
+            " per million tokens; it counts from then on."
+        )
+    if count := report.total.figures["unmetered"]:
+        found.append(
+            f"{count} answers came without usage figures, so their cost is not known:"
+            f" {_named(report.unmetered_models)}. For streams, declare capabilities: [stream_usage] on the"
+            " provider if it has it."
+        )
+    return found
+
+
+def apportioned(nano: Sequence[int]) -> tuple[list[int], int]:
+    """Each amount in whole micro-USD, and their total, rounded, to which they add up."""
+    micro = [amount // _NANO_IN_MICRO for amount in nano]
+    total = (sum(nano) + _NANO_IN_MICRO // 2) // _NANO_IN_MICRO
+    by_loss = sorted(range(len(nano)), key=lambda index: nano[index] % _NANO_IN_MICRO, reverse=True)
+    for index in by_loss[: total - sum(micro)]:
+        micro[index] += 1
+    return micro, total
+
+
+def _dollars(report: Report) -> list[list[str]]:
+    """The cost and the saving of each line, the total as the last."""
+    columns = []
+    for name in _MONEY:
+        micro, total = apportioned([line.figures[name] for line in report.lines])
+        columns.append([_decimal(amount) for amount in (*micro, total)])
+    return columns
+
+
+def _decimal(micro: int) -> str:
+    whole, rest = divmod(abs(micro), _MICRO_USD)
+    return f"{'-' if micro < 0 else ''}{whole}.{rest:06d}"
+
+
+def _counts(line: Line) -> list[str]:
+    figures = line.figures
+    tokens = [figures[f"{name}_tokens"] for name in ("input", "cached", "output", "reasoning")]
+    return [f"{figures['requests']:,}", _percent(line), *(f"{count:,}" for count in tokens)]
+
+
+def _percent(line: Line) -> str:
+    """Rounded down: one failure in a million is not 100 %."""
+    requests, failures = line.figures["requests"], line.figures["failures"]
+    if not requests:
+        return "-"
+    thousandths = max(0, requests - failures) * 100_000 // requests
+    return f"{thousandths // 1000}.{thousandths % 1000:03d}%"
+
+
+def _share(line: Line) -> str:
+    return "" if line.availability is None else f"{line.availability:.6f}"
+
+
+def _groups(report: Report) -> list[list[str]]:
+    """The names of each line as a terminal may be given them."""
+    named = [[_printable(name) or "-" for name in line.group] for line in report.lines]
+    return [*named, [TOTAL, *report.total.group[1:]]]
+
+
+def _cell(name: str) -> str:
+    name = _printable(name)
+    return f"'{name}" if name.startswith(_FORMULA) else name
+
+
+def _printable(name: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int], names: int) -> str:
+    """Names to the left, numbers to the right."""
+    cells = [
+        cell.ljust(width) if index < names else cell.rjust(width)
+        for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+    ]
+    return "  ".join(cells).rstrip()
+
+
+def _named(models: Sequence[str]) -> str:
+    names = ", ".join(_printable(model) for model in models[:_MAX_NAMED])
+    more = len(models) - _MAX_NAMED
+    return f"{names} and {more} more" if more > 0 else names

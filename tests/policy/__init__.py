@@ -1,0 +1,1 @@
+"""Who calls and how much it gets, on a clock of the test's."""

@@ -1,0 +1,328 @@
+"""Who is let in as whom, and that a refusal tells nothing."""
+
+import hashlib
+import hmac
+from typing import Any
+
+import orjson
+import pytest
+
+from sidecar.exchange import RequestHead
+from sidecar.policy import callers as module
+from sidecar.policy.callers import (
+    MAX_KEY_BYTES,
+    REMEMBERED_HEADS,
+    REMEMBERED_MODELS,
+    SHARED_BUCKET,
+    presented_key,
+)
+from tests.policy.support import (
+    FORWARDING,
+    NOW_S,
+    OWN_KEY,
+    TIERS,
+    admitted,
+    bearer,
+    callers_of,
+    hash_of,
+    head,
+    keys,
+    listed,
+    refused,
+)
+
+LONGEST = "k" * MAX_KEY_BYTES
+ONE_KEY = OWN_KEY + TIERS + keys(listed("sk-a"))
+DAY_S = 86400.0
+LAST_DAY_S = 1_801_353_600.0  # 2027-01-31T00:00:00Z
+
+
+# --- listed keys -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "presented",
+    [
+        head(authorization="Bearer sk-a"),
+        head(authorization="bearer   sk-a"),
+        head(x_api_key="sk-a"),
+        head(api_key="sk-a"),
+        head(authorization="Bearer sk-a", x_api_key="sk-a"),
+        head(authorization="", x_api_key="sk-a"),
+    ],
+)
+def test_listed_key_is_known_wherever_it_stands(presented: RequestHead) -> None:
+    assert admitted(callers_of(ONE_KEY).identify(presented, NOW_S)).id == "sk-a"
+
+
+def test_key_gives_what_its_entry_says() -> None:
+    entry = listed("sk-a", ", team: pay, tier: pro, regions: [eu], models: [gpt-4o, 'Pro/*']")
+    tiers = "tiers: {standard: {priority: 1}, pro: {priority: 10}}\n"
+    caller = admitted(callers_of(OWN_KEY + tiers + keys(entry)).identify(bearer("sk-a"), NOW_S))
+    assert (caller.id, caller.team, caller.tier, caller.priority) == ("sk-a", "pay", "pro", 10)
+    assert (caller.regions, caller.models) == (("eu",), ("gpt-4o", "Pro/*"))
+    assert caller.is_verified
+    assert caller.bucket == "key:sk-a"
+    assert caller.unforwarded is caller
+
+
+def test_key_without_team_and_tier_has_the_default_team_and_the_standard_tier() -> None:
+    caller = admitted(callers_of(ONE_KEY).identify(bearer("sk-a"), NOW_S))
+    assert (caller.team, caller.tier, caller.regions) == ("default-team", "standard", ())
+
+
+def test_listed_key_without_tier_has_that_of_its_prefix() -> None:
+    text = OWN_KEY + TIERS + keys(listed("ga_pro_x"), listed("ga_pro_y", ", tier: standard"))
+    callers = callers_of(text)
+    assert admitted(callers.identify(bearer("ga_pro_x"), NOW_S)).tier == "pro"
+    assert admitted(callers.identify(bearer("ga_pro_y"), NOW_S)).tier == "standard"
+
+
+def test_without_tiers_a_caller_has_none() -> None:
+    caller = admitted(callers_of(OWN_KEY + keys(listed("sk-a"))).identify(bearer("sk-a"), NOW_S))
+    assert (caller.tier, caller.priority) == ("", 0)
+
+
+def test_one_key_is_one_caller_whatever_its_head() -> None:
+    callers = callers_of(ONE_KEY)
+    first = callers.identify(bearer("sk-a"), NOW_S)
+    assert callers.identify(head(x_api_key="sk-a"), NOW_S) is first
+
+
+def test_key_of_the_longest_length_is_known() -> None:
+    text = OWN_KEY + keys(f"{{id: a, hash: '{hash_of(LONGEST)}'}}")
+    assert admitted(callers_of(text).identify(bearer(LONGEST), NOW_S)).id == "a"
+
+
+# --- refusals --------------------------------------------------------------------------------------------
+
+UNKNOWN = {
+    "none": head(),
+    "wrong": bearer("sk-b"),
+    "almost right": bearer("sk-A"),
+    "a part": bearer("sk-"),
+    "empty": head(authorization="Bearer "),
+    "no scheme": head(authorization="sk-a"),
+    "another scheme": head(authorization="Basic sk-a"),
+    "doubled in one line": head(authorization="Bearer sk-a, Bearer sk-a"),
+    "two that differ": head(authorization="Bearer sk-a", x_api_key="sk-b"),
+    "another scheme beside a right key": head(authorization="Basic abc", x_api_key="sk-a"),
+    "the digest": bearer(hashlib.blake2b(b"sk-a").hexdigest()),
+    "the hash as configured": bearer(hash_of("sk-a")),
+    "the digest's bytes": head(x_api_key=hashlib.blake2b(b"sk-a").digest()),
+    "huge": bearer("x" * 8000),
+    "a listed key with more behind it": bearer(LONGEST + "x"),
+    "not ASCII": head(x_api_key=b"\xff\x00"),
+}
+LISTED = OWN_KEY + keys(
+    listed("sk-a"), f"{{id: long, hash: '{hash_of(LONGEST)}'}}", f"{{id: nothing, hash: '{hash_of('')}'}}"
+)
+
+
+@pytest.mark.parametrize("presented", UNKNOWN.values(), ids=UNKNOWN.keys())
+def test_whatever_is_not_a_listed_key_gets_the_same_401(presented: RequestHead) -> None:
+    reply = refused(callers_of(LISTED).identify(presented, NOW_S))
+    usual = refused(callers_of(LISTED).identify(bearer("other"), NOW_S))
+    assert (reply.status, reply.body, reply.lines) == (401, usual.body, usual.lines)
+    assert reply.lines == [b'www-authenticate: Bearer realm="sidecar"']
+    error = orjson.loads(reply.body)["error"]
+    assert (error["code"], error["type"]) == ("invalid_api_key", "authentication_error")
+    assert "Authorization: Bearer" in error["message"]
+
+
+@pytest.mark.parametrize("presented", [*UNKNOWN.values(), bearer("sk-a")], ids=[*UNKNOWN.keys(), "right"])
+def test_every_key_costs_one_hash_and_one_comparison(
+    presented: RequestHead, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    callers = callers_of(LISTED)
+    hashed: list[int] = []
+    compared: list[int] = []
+
+    really = hmac.compare_digest
+
+    def counting_comparison(one: bytes, other: bytes) -> bool:
+        compared.append(len(one) + len(other))
+        return really(one, other)
+
+    monkeypatch.setattr(hashlib, "blake2b", _Counting(hashlib.blake2b, hashed))
+    monkeypatch.setattr(hmac, "compare_digest", counting_comparison)
+    callers.identify(presented, NOW_S)
+    assert len(hashed) == 1
+    assert hashed[0] <= MAX_KEY_BYTES
+    assert compared == [128]
+
+
+def test_a_refusal_may_be_changed_by_who_sends_it() -> None:
+    callers = callers_of(ONE_KEY)
+    refused(callers.identify(head(), NOW_S)).lines.append(b"x: y")
+    assert len(refused(callers.identify(head(), NOW_S)).lines) == 1
+
+
+def test_no_message_repeats_a_key() -> None:
+    text = OWN_KEY + keys(listed("sk-old-secret", ", expires: 2020-01-01"))
+    for presented in ("sk-old-secret", "sk-unknown-secret"):
+        reply = refused(callers_of(text).identify(bearer(presented), NOW_S))
+        assert b"secret" not in reply.body + b"".join(reply.lines)
+
+
+# --- rotation --------------------------------------------------------------------------------------------
+
+
+def test_a_date_is_valid_through_its_end() -> None:
+    callers = callers_of(OWN_KEY + keys(listed("sk-a", ", expires: 2027-01-31")))
+    presented = bearer("sk-a")
+    assert admitted(callers.identify(presented, LAST_DAY_S + DAY_S - 0.001)).id == "sk-a"
+    reply = refused(callers.identify(presented, LAST_DAY_S + DAY_S))
+    assert b"has expired" in reply.body
+    assert reply.code == "invalid_api_key"
+
+
+def test_a_key_begins_and_ends_while_its_head_is_remembered() -> None:
+    entry = listed("sk-a", ", not_before: '2027-01-31T06:00:00Z', expires: '2027-01-31T18:00:00+02:00'")
+    callers = callers_of(OWN_KEY + keys(entry))
+    presented = bearer("sk-a")
+    assert b"not valid yet" in refused(callers.identify(presented, LAST_DAY_S)).body
+    assert admitted(callers.identify(presented, LAST_DAY_S + 6 * 3600)).id == "sk-a"
+    assert admitted(callers.identify(presented, LAST_DAY_S + 16 * 3600 - 1)).id == "sk-a"
+    assert b"has expired" in refused(callers.identify(presented, LAST_DAY_S + 16 * 3600)).body
+    assert b"not valid yet" in refused(callers.identify(presented, LAST_DAY_S + 1)).body
+
+
+def test_two_keys_overlap_in_a_rotation() -> None:
+    old, new = (
+        listed("old", ", team: t, expires: 2027-01-31"),
+        listed("new", ", team: t, not_before: 2027-01-31"),
+    )
+    callers = callers_of(OWN_KEY + keys(old, new))
+    for at_s, valid in [(-1.0, ["old"]), (0.0, ["old", "new"]), (DAY_S, ["new"])]:
+        outcomes = [callers.identify(bearer(key), LAST_DAY_S + at_s) for key in ("old", "new")]
+        assert [caller.id for caller in outcomes if isinstance(caller, module.Caller)] == valid
+
+
+def test_an_expired_key_is_refused_where_strangers_are_let_in() -> None:
+    text = FORWARDING + keys(listed("sk-a", ", expires: 2026-01-31, regions: [eu]"), mode="passthrough")
+    callers = callers_of(text)
+    assert refused(callers.identify(bearer("sk-a"), NOW_S)).status == 401
+    assert admitted(callers.identify(bearer("sk-b"), NOW_S)).regions == ()
+
+
+# --- passthrough -----------------------------------------------------------------------------------------
+
+
+def test_listed_key_is_verified_under_passthrough_too() -> None:
+    text = FORWARDING + TIERS + keys(listed("sk-a", ", team: pay, tier: pro"), mode="passthrough")
+    caller = admitted(callers_of(text).identify(bearer("sk-a"), NOW_S))
+    assert (caller.team, caller.tier, caller.is_verified) == ("pay", "pro", True)
+
+
+def test_forwarded_key_has_the_tier_of_the_longest_prefix() -> None:
+    tiers = "tiers: {low: {}, pro: {key_prefix: ga_}, max: {key_prefix: ga_pro_, priority: 7}}\n"
+    callers = callers_of(FORWARDING + tiers)
+    for key, tier in [("ga_pro_x", "max"), ("ga_x", "pro"), ("GA_pro_x", "low"), ("x_ga_pro_", "low")]:
+        assert admitted(callers.identify(bearer(key), NOW_S)).tier == tier
+    assert admitted(callers.identify(bearer("ga_pro_x"), NOW_S)).priority == 7
+
+
+def test_forwarded_key_has_a_bucket_that_does_not_give_it_away() -> None:
+    callers = callers_of(FORWARDING + TIERS)
+    one, same, other = (
+        admitted(callers.identify(made, NOW_S))
+        for made in (bearer("ga_pro_x"), head(x_api_key="ga_pro_x"), bearer("ga_pro_y"))
+    )
+    assert one.bucket == same.bucket != other.bucket
+    assert "ga_pro" not in one.bucket
+    assert len(one.bucket) == len("credential:") + 16
+    assert (one.id, one.is_verified, one.team) == ("", False, "default-team")
+
+
+def test_where_its_key_is_not_forwarded_a_stranger_is_the_shared_caller() -> None:
+    callers = callers_of(FORWARDING + TIERS)
+    shared = admitted(callers.identify(bearer("ga_pro_x"), NOW_S)).unforwarded
+    assert (shared.tier, shared.bucket) == ("standard", SHARED_BUCKET)
+    assert shared is admitted(callers.identify(head(), NOW_S))
+
+
+def test_key_that_goes_nowhere_decides_nothing() -> None:
+    callers = callers_of(OWN_KEY + TIERS)
+    one = admitted(callers.identify(bearer("ga_pro_x"), NOW_S))
+    assert (one.tier, one.bucket, one.is_verified) == ("standard", SHARED_BUCKET, False)
+    assert admitted(callers.identify(bearer("ga_pro_y"), NOW_S)) is one
+
+
+@pytest.mark.parametrize(
+    "presented",
+    [
+        head(),
+        head(authorization="Basic abc"),
+        head(authorization="Bearer ga_pro_x", x_api_key="random-1"),
+        head(authorization="Bearer ga_pro_x", api_key="random-2"),
+    ],
+)
+def test_no_plain_credential_means_the_shared_bucket(presented: RequestHead) -> None:
+    """Else a random x-api-key beside the key the provider reads would be a fresh bucket each time."""
+    caller = admitted(callers_of(FORWARDING + TIERS).identify(presented, NOW_S))
+    assert (caller.tier, caller.bucket) == ("standard", SHARED_BUCKET)
+
+
+def test_first_tier_without_prefix_is_the_standard_one_where_none_is_called_so() -> None:
+    callers = callers_of(FORWARDING + "tiers: {pro: {key_prefix: p}, basic: {}, other: {}}\n")
+    assert admitted(callers.identify(head(), NOW_S)).tier == "basic"
+
+
+# --- what is remembered ----------------------------------------------------------------------------------
+
+
+def test_a_head_seen_before_is_not_hashed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    callers = callers_of(ONE_KEY)
+    presented = bearer("sk-a")
+    first = callers.identify(presented, NOW_S)
+    hashed: list[int] = []
+    monkeypatch.setattr(hashlib, "blake2b", _Counting(hashlib.blake2b, hashed))
+    assert callers.identify(presented, NOW_S) is first
+    assert hashed == []
+
+
+def test_memory_of_heads_is_bounded() -> None:
+    callers = callers_of(FORWARDING + TIERS)
+    for number in range(3 * REMEMBERED_HEADS):
+        callers.identify(bearer(f"key-{number}"), NOW_S)
+        assert len(callers._remembered) <= REMEMBERED_HEADS
+    large = head(authorization="Bearer x", x_padding="y" * 8000)
+    assert isinstance(callers.identify(large, NOW_S), module.Caller)
+    assert large not in callers._remembered
+
+
+def test_models_are_allowed_by_name_and_by_pattern() -> None:
+    entry = listed("sk-a", ", models: [gpt-4o, 'Pro/*']")
+    caller = admitted(callers_of(OWN_KEY + keys(entry)).identify(bearer("sk-a"), NOW_S))
+    for _ in range(2):
+        verdicts = [caller.may_use(name) for name in ("gpt-4o", "Pro/x", "gpt-4o-mini", "pro/x", "")]
+        assert verdicts == [True, True, False, False, False]
+
+
+def test_memory_of_models_is_bounded_and_the_answer_stays_right() -> None:
+    entry = listed("sk-a", ", models: ['m-*']")
+    caller = admitted(callers_of(OWN_KEY + keys(entry)).identify(bearer("sk-a"), NOW_S))
+    for number in range(REMEMBERED_MODELS + 100):
+        assert caller.may_use(f"m-{number}")
+        assert not caller.may_use(f"n-{number}")
+    assert len(caller._verdicts) == REMEMBERED_MODELS
+
+
+def test_the_key_presented_is_one_or_none() -> None:
+    assert presented_key({}) == b""
+    assert presented_key({b"authorization": b"Bearer  a\t"}) == b"a"
+    assert presented_key({b"authorization": b"Bearer a", b"api-key": b"a"}) == b"a"
+    assert presented_key({b"authorization": b"Bearer a", b"api-key": b"b"}) == b""
+
+
+class _Counting:
+    """A hash function that notes the length of what it is given."""
+
+    def __init__(self, function: Any, lengths: list[int]) -> None:
+        self._function = function
+        self._lengths = lengths
+
+    def __call__(self, data: bytes) -> Any:
+        self._lengths.append(len(data))
+        return self._function(data)

@@ -1,0 +1,1 @@
+"""From the model a caller names to the models that may answer."""
