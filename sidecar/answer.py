@@ -15,10 +15,11 @@ the request's flow sleeps meanwhile. `ready` wakes it when the answer is good or
 """
 
 import enum
+from collections.abc import Callable, Sequence
 
 from sidecar.clock import NEVER, Ticker
 from sidecar.config.model import Timeouts
-from sidecar.errors import ProxyError, error_object
+from sidecar.errors import ProxyError, cut_short, empty, error_object, garbage, mismatch
 from sidecar.exchange import Exchange
 from sidecar.flow import Signal
 from sidecar.headers import ResponseHead
@@ -27,10 +28,8 @@ from sidecar.resume import Delivered, Joiner
 from sidecar.sse import MAX_HELD_BYTES, split
 from sidecar.upstream.connection import Connection
 from sidecar.upstream.endpoint import Endpoint
-from sidecar.upstream.queue import Ticket
+from sidecar.upstream.queue import Slots
 
-# The code of a second stream that does not repeat what the caller has.
-MISMATCH = "resume_mismatch"
 HOLD_BYTES = 1024 * 1024
 TAIL_BYTES = 16 * 1024
 # How long a provider may take to hang up after the last event of a stream.
@@ -53,6 +52,29 @@ RAW, PLAIN, STREAM = Mode  # a look-up on the class costs 0.1 µs each
 class Answer:
     """The sink of one attempt. `error` is set when it is lost; `status` 0 until the head is there."""
 
+    # What most answers leave as it is stands here: an instance holds the rest only.
+    status = 0
+    lines: Sequence[bytes] = ()  # of the head, as they go back to the caller
+    head: ResponseHead | None = None
+    error: ProxyError | None = None
+    is_whole = False
+    tail = b""  # of a plain answer too large to be held: its usage stands there
+    reader: StreamReader | None = None
+    # With `on_stream_cut: resume`: what the caller has, and what fits this stream to it.
+    delivered: Delivered | None = None
+    joiner: Joiner | None = None
+    done: Signal
+
+    _write: Callable[[bytes], None]
+    _held_bytes = 0
+    _rest = b""  # of an event that is not whole yet
+    _is_oversized = False  # the event at hand is passed on unjudged
+    _is_between_events = False  # relaying, with no part of an event held
+    _has_spoken = False  # content came, be it only what the caller has already
+    _is_relaying = False
+    _is_paused = False
+    _is_open = True
+
     def __init__(
         self,
         x: Exchange,
@@ -61,49 +83,41 @@ class Answer:
         connection: Connection,
         ticker: Ticker,
         timeouts: Timeouts,
-        ticket: Ticket | None = None,
+        slots: Slots | None = None,
     ) -> None:
         self.ready = Signal()
-        self.done = Signal()
-        self.status = 0
-        self.lines: list[bytes] = []  # of the head, as they go back to the caller
-        self.head: ResponseHead | None = None
         self.mode = RAW if call is None else PLAIN
-        self.error: ProxyError | None = None
-        self.is_whole = False
-        self.tail = b""  # of a plain answer too large to be held: its usage stands there
-
         self._x = x
-        self._write = x.client.write
         self._call = call
         self._endpoint = endpoint
-        self._ticket = ticket
         self._connection = connection
         self._ticker = ticker
+        self._timeouts = timeouts
         self._idle_s = timeouts.idle_s
-        x.end_s = min(x.end_s, ticker.now_s + timeouts.total_s)  # over all attempts: the first one sets it
-        self._end_s = x.end_s
-        self.reader: StreamReader | None = None
+        self._slots = slots  # whose slot it holds
         self._held: list[bytes] = []
-        self._held_bytes = 0
-        self._rest = b""  # of an event that is not whole yet
-        self._is_oversized = False  # the event at hand is passed on unjudged
-        self._is_between_events = False  # relaying, with no part of an event held
-        self._is_relaying = False
-        self._is_paused = False
-        first_s = timeouts.answer_s
+
+        # Deadlines. The first attempt sets the end of all.
+        now_s = self._began_s = ticker.now_s
+        end_s = now_s + timeouts.total_s
+        if end_s < x.end_s:
+            x.end_s = end_s
+        else:
+            end_s = x.end_s
+        self._end_s = end_s
+        due_s = now_s + timeouts.answer_s
         if call is not None and call.stream:
-            first_s = timeouts.first_token_s + len(x.body) // PROMPT_STEP_BYTES
-        self.deadline_s = min(ticker.now_s + first_s, self._end_s)
-        self._answer_end_s = ticker.now_s + timeouts.answer_s
-        # With `on_stream_cut: resume`: what the caller has, and what fits this stream to it.
-        self.delivered: Delivered | None = None
-        self.joiner: Joiner | None = None
-        self._is_open = True
+            due_s = now_s + timeouts.first_token_s + len(x.body) // PROMPT_STEP_BYTES
+        self.deadline_s = due_s if due_s < end_s else end_s
         endpoint.in_flight += 1
         ticker.arm(self)
 
     # --- the flow's calls -----------------------------------------------------------------------------
+
+    @property
+    def is_good(self) -> bool:
+        """Whether it is a plain success, as nearly all are; otherwise it takes a closer look."""
+        return self.error is None and self.status < 300 and self.reader is None
 
     @property
     def body(self) -> bytes:
@@ -117,9 +131,11 @@ class Answer:
 
     def relay(self) -> None:
         """Pass on what is held, and from now on what comes. The caller's head has been sent."""
+        self.done = Signal()
         self._is_relaying = True
         self._is_between_events = self._has_nothing_open()
         client = self._x.client
+        self._write = client.write
         if self._held:
             if self.mode is PLAIN:
                 self.tail = self._held[-1][-TAIL_BYTES:]
@@ -171,8 +187,8 @@ class Answer:
                 self.reader.tap = self.joiner.note
             elif self.delivered is not None:
                 self.reader.tap = self.delivered.note
-        else:
-            self.deadline_s = min(self._answer_end_s, self._end_s)
+        elif self._call.stream:
+            self.deadline_s = min(self._began_s + self._timeouts.answer_s, self._end_s)
 
     def on_data(self, data: bytes) -> None:
         reader = self.reader
@@ -248,14 +264,15 @@ class Answer:
         for event in events:
             verdict = CONTENT if self._is_oversized else reader.read(event)
             self._is_oversized = False
+            self._has_spoken = self._has_spoken or verdict == CONTENT
             if verdict == GARBAGE:
                 self._pass_on(passed)
-                self.lose(_garbage())
+                self.lose(garbage())
                 return
             if self.joiner is not None:
                 joined = None if reader.failed else self.joiner.take(event)
                 if joined is None:
-                    self.lose(_mismatch())
+                    self.lose(mismatch())
                     return
                 event = joined
                 verdict = verdict if verdict == EXTRA else (CONTENT if joined else QUIET)
@@ -266,14 +283,14 @@ class Answer:
         if len(self._rest) > MAX_HELD_BYTES:
             # Too long to hold: it goes on unjudged, save line ends that may turn out to be the event's end.
             if self.joiner is not None:
-                self.lose(_mismatch())
+                self.lose(mismatch())
                 return
             if self.delivered is not None:
                 self.delivered.spoil()
             begun = self._rest.rstrip(b"\r\n")
             passed.append(begun)
             self._rest = self._rest[len(begun) :]
-            self._is_oversized = has_content = True
+            self._is_oversized = has_content = self._has_spoken = True
         self._pass_on(passed)
         if has_content:
             self.ready.set()
@@ -308,7 +325,7 @@ class Answer:
 
     def _touch(self) -> None:
         """Bytes came: the idle deadline starts anew. Before the first content of a stream it does not."""
-        if self.mode is STREAM and not self.ready.is_set:
+        if self.mode is STREAM and not self._has_spoken:
             return
         limit_s = HANG_UP_S if self.reader is not None and self.reader.is_complete else self._idle_s
         self.deadline_s = min(self._ticker.now_s + limit_s, self._end_s)
@@ -318,17 +335,17 @@ class Answer:
         if self.mode is STREAM:
             reader = self.reader
             if reader is not None and not reader.is_complete and not reader.failed:
-                return _cut_short() if self.ready.is_set else _empty("a stream without content")
+                return cut_short() if self.ready.is_set else empty("a stream without content")
             if self.joiner is not None and not self.joiner.is_joined:
-                return _mismatch()
+                return mismatch()
             if self._rest:
                 self._pass_on([self._rest])
             return None
         if self.mode is PLAIN and self.status == 200:
             if not self._held_bytes and self._x.method != b"HEAD":
-                return _empty("an empty answer")
+                return empty("an empty answer")
             if self.head is not None and self.head.content_type.startswith(b"text/html"):
-                return _empty("an HTML page instead of an answer")
+                return empty("an HTML page instead of an answer")
         return None
 
     def _close(self) -> None:
@@ -336,9 +353,9 @@ class Answer:
         if self._is_open:
             self._is_open = False
             self._endpoint.in_flight -= 1
-            if self._ticket is not None:
-                self._ticket.cancel()
             self._ticker.disarm(self)
+            if self._slots is not None:
+                self._slots.give_back(self._ticker.now_s - self._began_s)
 
     def _finish(self) -> None:
         self._x.client.feed_from(None)
@@ -363,20 +380,3 @@ class Answer:
             gap = b"\n\n" if self._is_oversized else b""
             last = gap + b"data: " + error_object(error.status, error.code, error.message) + b"\n\n"
         x.client.cut(x, last)
-
-
-def _garbage() -> ProxyError:
-    return ProxyError("SE", 502, "upstream_garbage", "The provider's stream turned to garbage; ask again.")
-
-
-def _mismatch() -> ProxyError:
-    message = "The provider's stream broke off and could not be continued from another one; ask again."
-    return ProxyError("SD", 502, MISMATCH, message)
-
-
-def _cut_short() -> ProxyError:
-    return ProxyError("SD", 502, "upstream_cut", "The provider ended the stream before its end; ask again.")
-
-
-def _empty(what: str) -> ProxyError:
-    return ProxyError("UPE", 502, "upstream_empty", f"The provider sent {what}. Try again in a moment.")

@@ -5,36 +5,64 @@ Plain values and judgements; proxy.py walks, tries.py says where to.
 
 import time
 
-from sidecar.answer import MISMATCH, STREAM, Answer
-from sidecar.errors import ProxyError, Unreachable
+from sidecar.answer import STREAM, Answer
+from sidecar.errors import MISMATCH, ProxyError, Retry, Unreachable, blocked, no_healthy_upstream
 from sidecar.exchange import Exchange, Usage
 from sidecar.openai import Call
+from sidecar.policy.callers import Caller
+from sidecar.policy.rate_limit import Admission
+from sidecar.routing.plan import Plan
 from sidecar.tries import Target, Tries
 from sidecar.upstream import verdict as verdicts
 from sidecar.upstream.verdict import GOOD, OURS, SERVER_FAILED, Verdict
 
 Outcome = Answer | ProxyError
+_REUSED_ONLY = Retry.REUSED_ONLY
+
+
+class Account:
+    """What a request is paid with: who calls, and what was taken beforehand."""
+
+    __slots__ = ("admission", "caller", "tokens_in")
+
+    def __init__(self, caller: Caller, tokens_in: int) -> None:
+        self.caller = caller
+        self.tokens_in = tokens_in  # as estimated
+        self.admission: Admission | None = None
+
+
+class Part:
+    """A stream that broke off, and was gone on with from elsewhere; who gave it, and its tokens if told."""
+
+    __slots__ = ("events", "target", "usage")
+
+    def __init__(self, target: Target, usage: Usage | None, events: int) -> None:
+        self.target = target
+        self.usage = usage
+        self.events = events  # with content
 
 
 class Attempt:
     """Where a request stands: the answer the caller is to get, and who gave it.
 
     `answer` is good, or the last one a provider gave; `error` what happened where there was none. `gave_up`:
-    tries were made and none was good, so the caller's own retries would not help.
+    tries were made and none was good, so the caller's own retries would not help. `under_way` is the answer
+    that was asked for last.
     """
 
-    __slots__ = ("_others", "answer", "error", "gave_up", "is_good", "limited_s", "target", "tries", "usage")
-
-    def __init__(self) -> None:
-        self.tries: Tries | None = None
-        self.answer: Answer | None = None
-        self.target: Target | None = None
-        self.error: ProxyError | None = None
-        self.is_good = False
-        self.gave_up = False
-        self.usage: Usage | None = None  # of the streams that broke off before this answer
-        self._others = False  # something else than a 429 happened
-        self.limited_s: float | None = None  # every try met a 429: the shortest wait that one asked for
+    # What a request keeps as it is when its first try is good.
+    tries: Tries | None = None
+    under_way: Answer | None = None
+    answer: Answer | None = None
+    target: Target | None = None
+    error: ProxyError | None = None
+    is_good = False
+    gave_up = False
+    usage: Usage | None = None  # of the streams that broke off before this answer
+    parts: tuple[Part, ...] = ()  # the same, one by one
+    account: Account | None = None
+    limited_s: float | None = None  # every try met a 429: the shortest wait that one asked for
+    _others = False  # something else than a 429 happened
 
     def take(self, answer: Answer, target: Target) -> None:
         """A good answer: it is the one."""
@@ -81,13 +109,6 @@ DIFFERENT = Verdict("retry", for_=True, others=True)
 
 def judge(outcome: Outcome, call: Call | None, target: Target) -> Verdict:
     """What follows from one try. What is passed through unread is good as soon as it has a head."""
-    if (
-        isinstance(outcome, Answer)
-        and outcome.status < 300
-        and outcome.error is None
-        and outcome.reader is None
-    ):
-        return GOOD  # a plain answer: nearly all of them
     is_own_key = target.candidate.provider.has_own_key
     if isinstance(outcome, ProxyError):
         return verdicts.judge(0, None, b"", error=outcome, is_own_key=is_own_key, wall_s=0.0)
@@ -106,11 +127,25 @@ def judge(outcome: Outcome, call: Call | None, target: Target) -> Verdict:
 
 def judge_end(answer: Answer) -> Verdict:
     """How an answer that began well ended; a caller that left, or a drain, says nothing of the endpoint."""
-    if answer.error is not None and answer.error.code == "draining":
+    if answer.error is None:
+        return GOOD if answer.is_whole else OURS
+    if answer.error.code == "draining":
         return OURS
-    if answer.error is not None:
-        return verdicts.judge(0, None, b"", error=answer.error, is_own_key=False, wall_s=0.0)
-    return GOOD if answer.is_whole else OURS
+    return verdicts.judge(0, None, b"", error=answer.error, is_own_key=False, wall_s=0.0)
+
+
+def nothing_to_try(x: Exchange, tries: Tries, plan: Plan) -> ProxyError:
+    """Why no target is left to begin with."""
+    if tries.blocked_s is not None:
+        return blocked(tries.blocked_s)
+    if not any(candidate.provider.allowed(x) for candidate in plan.candidates):
+        if x.pinned is not None:
+            return no_healthy_upstream(
+                "The endpoint that keeps this previous_response_id is gone; send the input anew."
+            )
+        regions = ", ".join(x.regions)
+        return no_healthy_upstream(f"No endpoint of this model is in the regions of this key ({regions}).")
+    return no_healthy_upstream()
 
 
 def may_go_on(outcome: Outcome, call: Call | None) -> bool:
@@ -118,8 +153,11 @@ def may_go_on(outcome: Outcome, call: Call | None) -> bool:
     return isinstance(outcome, Unreachable) or (call is not None and call.is_replayable)
 
 
-def is_replayable(x: Exchange, call: Call | None) -> bool:
-    """Whether a kept-alive connection that turned out closed may be replaced in silence."""
+def is_stale(answer: Answer, x: Exchange, call: Call | None) -> bool:
+    """Whether it was lost to a kept-alive connection that turned out closed, and may be sent anew."""
+    error = answer.error
+    if error is None or error.retry is not _REUSED_ONLY:
+        return False
     return call.is_replayable if call is not None else x.method in (b"GET", b"HEAD")
 
 
@@ -134,6 +172,8 @@ def message_of(outcome: Outcome) -> str:
 def describe(x: Exchange, attempt: Attempt, began_s: float, now_s: float) -> None:
     """Take down for headers, metrics and log who answered and how long it took."""
     x.upstream_s = now_s - began_s
+    if attempt.tries is not None:
+        x.attempts = attempt.tries.used
     target, answer = attempt.target, attempt.answer
     if target is not None:
         name_target(x, target)

@@ -78,12 +78,36 @@ def blocked(retry_after_s: float) -> ProxyError:
     return error
 
 
-def no_healthy_upstream() -> ProxyError:
+def no_healthy_upstream(
+    message: str = "No endpoint of this model is healthy; the admin page shows why. Try again in a moment.",
+) -> ProxyError:
     """Every target is out."""
-    message = "No endpoint of this model is healthy; the admin page shows why. Try again in a moment."
     return ProxyError("UH", 503, "no_healthy_upstream", message, Retry.NO)
 
 
+def garbage() -> ProxyError:
+    """A stream that is none any more."""
+    return ProxyError("SE", 502, "upstream_garbage", "The provider's stream turned to garbage; ask again.")
+
+
+def mismatch() -> ProxyError:
+    """A second stream that does not repeat what the caller has."""
+    message = "The provider's stream broke off and could not be continued from another one; ask again."
+    return ProxyError("SD", 502, MISMATCH, message)
+
+
+def cut_short() -> ProxyError:
+    """A stream that ended in order, but before its answer did."""
+    return ProxyError("SD", 502, "upstream_cut", "The provider ended the stream before its end; ask again.")
+
+
+def empty(what: str) -> ProxyError:
+    """A success without an answer in it."""
+    return ProxyError("UPE", 502, "upstream_empty", f"The provider sent {what}. Try again in a moment.")
+
+
+# The code of a second stream that does not repeat what the caller has.
+MISMATCH = "resume_mismatch"
 DEFAULT_RETRY_AFTER_S = 1.0
 # What the SDKs look for before they try again by themselves.
 NO_RETRY_LINE = b"x-should-retry: false"

@@ -98,6 +98,7 @@ class Exchange:
         "bytes_received",
         "bytes_sent",
         "client",
+        "cost_nano_usd",
         "end_s",
         "endpoint",
         "fields",
@@ -105,6 +106,7 @@ class Exchange:
         "flag",
         "head",
         "is_open",
+        "is_unpriced",
         "keep_alive",
         "kind",
         "method",
@@ -112,11 +114,15 @@ class Exchange:
         "model",
         "overhead_s",
         "path",
+        "pinned",
+        "priority",
         "provider",
         "refusal",
         "region",
+        "regions",
         "resumes",
         "route",
+        "saved_nano_usd",
         "started_s",
         "status",
         "stream",
@@ -147,6 +153,9 @@ class Exchange:
         self.resumes = False  # a stream that breaks off is gone on with from elsewhere
         self.route = ""  # the virtual model the caller named, if it was one
         self.team = ""
+        self.priority = 0  # in queues: higher goes first
+        self.regions: tuple[str, ...] = ()  # of the caller's residency filter; empty: none
+        self.pinned: object = None  # the one endpoint that may answer, where only one can
 
         # What came of it.
         self.is_open = True
@@ -163,6 +172,18 @@ class Exchange:
         self.overhead_s: float | None = None  # the rest of the time until the answer began
         self.first_token_s: float | None = None  # since started_s
         self.usage: Usage | None = None
+        self.cost_nano_usd: int | None = None  # of all its parts; None: no price, or no tokens
+        self.saved_nano_usd = 0  # against the baseline
+        self.is_unpriced = False  # there were tokens, and no price for them
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it counts as a failure: nobody answered, or not to the end."""
+        return self.status >= 500 or (self.flag != "-" and self.flag in _FAILURES)
+
+
+# Response flags of answers that began well.
+_FAILURES = frozenset(("SD", "SE", "UT", "FT"))
 
 
 class Usage:

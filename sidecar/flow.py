@@ -44,6 +44,13 @@ class Signal:
         flow.waits_for = self
 
 
+async def others_first() -> None:
+    """Let the event loop turn once, and so everybody else do what is due, before going on."""
+    turn = Signal()
+    asyncio.get_running_loop().call_soon(turn.set)
+    await turn
+
+
 class Flow:
     """A coroutine in progress. `on_end(error)` is called once, with what it raised or None."""
 

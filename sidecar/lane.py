@@ -15,7 +15,9 @@ from aiohttp import web
 from multidict import CIMultiDict
 from yarl import URL
 
-from sidecar.errors import refuse
+from sidecar.accounts import Accounts
+from sidecar.attempt import Attempt
+from sidecar.errors import no_healthy_upstream, refuse
 from sidecar.exchange import Exchange, Reply, RequestHead
 from sidecar.headers import ResponseHead, own_lines, read_request_head
 from sidecar.runtime import Snapshot
@@ -23,6 +25,7 @@ from sidecar.tasks import spawn
 from sidecar.upstream.endpoint import Endpoint
 from sidecar.upstream.provider import Provider
 
+_NOT_THERE = "No endpoint for this is in the regions of this key."
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 _COPY_BYTES = 64 * 1024
 
@@ -30,8 +33,11 @@ _COPY_BYTES = 64 * 1024
 class Lane:
     """An aiohttp handler. `settle(exchange)` counts and logs each request at its end."""
 
-    def __init__(self, snapshot: Callable[[], Snapshot], settle: Callable[[Exchange], None]) -> None:
+    def __init__(
+        self, snapshot: Callable[[], Snapshot], accounts: Accounts, settle: Callable[[Exchange], None]
+    ) -> None:
         self._snapshot = snapshot
+        self._accounts = accounts
         self._settle = settle
         self._session: aiohttp.ClientSession | None = None
 
@@ -43,18 +49,33 @@ class Lane:
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Pass one request on to its provider."""
         snapshot = self._snapshot()
-        x = _exchange(request, snapshot)
+        x = _exchange(request)
+        endpoint: Endpoint | None = None
         try:
             provider = snapshot.default
             if provider is None or isinstance(x.refusal, Reply):
                 return _answer(x, x.refusal or refuse(404, "unknown_url", "No such URL here.", flag="NR"))
+            caller = snapshot.callers.identify(x.head, time.time())
+            if isinstance(caller, Reply):
+                return _answer(x, caller)
+            x.team, x.regions = caller.team, caller.regions
             endpoint = provider.closest(x, x.started_s)
+            if endpoint is None:
+                return _answer(x, no_healthy_upstream(_NOT_THERE).reply(is_final=True))
+            attempt = Attempt()
+            if self._accounts.is_on and snapshot.unread is not None:
+                refusal = self._accounts.admit(x, attempt, caller, None, snapshot.unread, x.started_s)
+                if refusal is not None:
+                    return _answer(x, refusal)
             x.provider, x.region, x.endpoint, x.attempts = provider.name, endpoint.region, endpoint.url, 1
             endpoint.requests += 1
             if request.headers.get("upgrade", "").lower() == "websocket":
                 return await self._join(request, x, provider, endpoint)
             return await self._pass(request, x, provider, endpoint)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if endpoint is not None:
+                endpoint.observe(type(error).__name__)
+                endpoint.breaker.record(False, time.monotonic(), began_s=x.started_s)
             return _answer(x, _failure(error))
         except asyncio.CancelledError:
             x.flag = "DC"
@@ -93,6 +114,7 @@ class Lane:
             response.force_close()
             response.content_length = upstream.content_length
             x.status = upstream.status
+            endpoint.breaker.record(upstream.status < 500, time.monotonic(), began_s=x.started_s)
             await response.prepare(request)
             try:
                 async for piece in upstream.content.iter_chunked(_COPY_BYTES):
@@ -182,7 +204,7 @@ async def _copy(source: Any, sink: Any) -> None:
 _NEVER_SENT = frozenset((1005, 1006, 1015))
 
 
-def _exchange(request: web.BaseRequest, snapshot: Snapshot) -> Exchange:
+def _exchange(request: web.BaseRequest) -> Exchange:
     """The facts of a lane request, for the log; its bytes are aiohttp's."""
     # aiohttp has parsed the head by now; read again from the same lines, it is judged as on the fast path.
     version = f"HTTP/{request.version.major}.{request.version.minor}"
@@ -192,7 +214,6 @@ def _exchange(request: web.BaseRequest, snapshot: Snapshot) -> Exchange:
     head = RequestHead() if isinstance(read, Reply) else read[0]
     x = Exchange(cast(Any, None), time.monotonic(), head)
     x.refusal = read if isinstance(read, Reply) else None
-    x.team = snapshot.team
     x.keep_alive = False
     return x
 
@@ -211,6 +232,7 @@ def _headers(lines: list[bytes]) -> CIMultiDict[str]:
 def _answer(x: Exchange, reply: Reply) -> web.Response:
     x.status, x.flag = reply.status, reply.flag
     response = web.Response(status=reply.status, body=reply.body, content_type="application/json")
+    response.headers.extend(_headers(reply.lines))
     response.force_close()
     return response
 

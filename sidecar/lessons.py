@@ -7,6 +7,7 @@ import logging
 import time
 
 from sidecar.answer import STREAM, Answer
+from sidecar.exchange import Exchange
 from sidecar.tries import Target
 from sidecar.upstream.parking import exhausted_for_s
 from sidecar.upstream.slowness import Slowness
@@ -18,39 +19,52 @@ DEFAULT_PARKING_S = 1.0
 _log = logging.getLogger("sidecar")
 
 
-def learn_good(target: Target, answer: Answer, credential: str, seconds: float, now_s: float) -> None:
-    """A good answer began (a stream) or is whole, `seconds` after the request was sent."""
+def learn_good(target: Target, answer: Answer, x: Exchange, now_s: float) -> None:
+    """A good answer began (a stream) or is whole."""
     endpoint, candidate = target.endpoint, target.candidate
+    provider = candidate.provider
     if endpoint.last_error:
         endpoint.last_error = ""
-    if answer.mode is STREAM:
-        endpoint.first_token.observe(seconds)
-        endpoint.speed(candidate.model).first_token.observe(seconds, now_s)
-    if candidate.is_judged:
-        _judge_speed(target, seconds, now_s, is_stream=answer.mode is STREAM)
+    if endpoint.parking:
+        endpoint.parking.free(provider.credential(x), candidate.model)
+    is_stream = answer.mode is STREAM
+    if is_stream or provider.only is None or candidate.is_judged:
+        _note_speed(target, now_s, is_stream=is_stream)
     head = answer.head
     if head is not None and head.is_at_limit:
         wait_s = exhausted_for_s(head, time.time())
         if wait_s is not None:
-            endpoint.parking.park(credential, candidate.model, now_s + wait_s)
+            endpoint.parking.park(provider.credential(x), candidate.model, now_s + wait_s)
 
 
-def learn_bad(
-    target: Target, verdict: Verdict, credential: str, seconds: float, message: str, now_s: float
-) -> None:
-    """An attempt failed, or was refused, `seconds` after the request was sent."""
+def learn_bad(target: Target, verdict: Verdict, x: Exchange, message: str, now_s: float) -> None:
+    """An attempt failed, was refused, or broke off."""
     endpoint, candidate = target.endpoint, target.candidate
+    provider = candidate.provider
     if verdict.kind == "limited":
         wait_s = DEFAULT_PARKING_S if verdict.wait_s is None else verdict.wait_s
-        endpoint.parking.park(credential, candidate.model, now_s + wait_s)
+        endpoint.parking.park(provider.credential(x), candidate.model, now_s + wait_s)
     elif verdict.kind == "credential":
-        endpoint.parking.park_credential(credential)
-        name = candidate.provider.name
-        _log.error("provider %s refuses its api_key at %s: replace the key", name, endpoint.url)
+        endpoint.parking.park_credential(provider.credential(x))
+        _log.error("provider %s refuses its api_key at %s: replace the key", provider.name, endpoint.url)
     elif verdict.counts_against_endpoint:
         endpoint.observe(message)
-        if verdict.kind == "timeout" and candidate.is_judged:
-            _judge_speed(target, seconds, now_s, is_stream=True)
+        # A stream that fell silent later was not late: its first token has been noted.
+        if verdict.kind == "timeout" and candidate.is_judged and not target.has_begun:
+            _judge_speed(target, now_s - target.began_s, now_s, is_stream=True)
+
+
+def _note_speed(target: Target, now_s: float, *, is_stream: bool) -> None:
+    endpoint, candidate = target.endpoint, target.candidate
+    seconds = now_s - target.began_s
+    speed = endpoint.speed(candidate.model)
+    if is_stream:
+        endpoint.first_token.observe(seconds)
+        speed.first_token.observe(seconds, now_s)
+    else:
+        speed.whole.observe(seconds, now_s)
+    if candidate.is_judged:
+        _judge_speed(target, seconds, now_s, is_stream=is_stream)
 
 
 def _judge_speed(target: Target, seconds: float, now_s: float, *, is_stream: bool) -> None:

@@ -6,13 +6,15 @@ completions, completions, embeddings, responses, moderations, images and speech,
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any
 
 import orjson
 
-from sidecar.errors import bad_request, refuse
+from sidecar.errors import bad_request
 from sidecar.exchange import Reply, Usage
+from sidecar.large_body import LARGE_BYTES, abridge
+from sidecar.splice import duplicates, is_usual
 from sidecar.sse import data_of
 
 # JSON inference calls: every policy applies to these, all else is passed through unread.
@@ -27,11 +29,24 @@ KINDS = {
     "/v1/audio/speech": "speech",
 }
 MAX_MODEL_CHARS = 256
+# More than any answer has: a provider's slip of the pen must not empty a budget for good.
+MAX_TOKENS = 1_000_000_000
 
-# orjson turns 10 MB of "[],[],..." into 286 MiB of lists in 1.3 s, in which no stream moves. Above this size
-# the structure is counted first (3 ms for 10 MB) and what no chat ever has is refused.
-_GUARDED_BYTES = 256 * 1024
-_MAX_STRUCTURE = 200_000
+# What decides something here: no request may say one of these twice.
+DECISIVE_KEYS = (
+    *(
+        "model",
+        "stream",
+        "stream_options",
+        "n",
+        "store",
+        "background",
+        "previous_response_id",
+        "conversation",
+    ),
+    *("messages", "prompt", "input", "instructions", "logprobs", "top_logprobs"),
+    *("max_tokens", "max_completion_tokens", "max_output_tokens"),
+)
 
 
 class Call:
@@ -39,15 +54,18 @@ class Call:
 
     `choices` is how many answers it wants, `is_replayable` whether sending it twice leaves nothing behind at
     the provider, `strip_usage` that the stream's usage event was asked for by the sidecar, not the caller.
+    `is_abridged`: long texts of `document` are cut (large_body.py), so that it does not tell one request from
+    every other.
     """
 
-    __slots__ = ("document", "model", "stream", "strip_usage")
+    __slots__ = ("document", "is_abridged", "model", "stream", "strip_usage")
 
     def __init__(self, document: dict[str, Any], model: str, stream: bool) -> None:
         self.document = document
         self.model = model
         self.stream = stream
         self.strip_usage = False
+        self.is_abridged = False
 
     @property
     def asks_for_usage(self) -> bool:
@@ -59,6 +77,21 @@ class Call:
         return not (self.document.get("store") or self.document.get("background"))
 
     @property
+    def continues(self) -> object:
+        """The id of the stored response that it goes on from, if it does."""
+        return self.document.get("previous_response_id")
+
+    @property
+    def max_output(self) -> int | None:
+        """How many tokens the answers may have, all together, if the caller says so."""
+        get = self.document.get
+        for key in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
+            limit = get(key)
+            if type(limit) is int and limit > 0:
+                return limit * self.choices
+        return None
+
+    @property
     def choices(self) -> int:
         n = self.document.get("n")
         prompt = self.document.get("prompt")
@@ -67,17 +100,50 @@ class Call:
 
 
 def read_call(body: bytes) -> Call | Reply:
-    """Read a request body; anything that is not an object with a usable model is answered with 400."""
-    if len(body) > _GUARDED_BYTES and body.count(b",") + body.count(b"[") + body.count(b"{") > _MAX_STRUCTURE:
-        return refuse(
-            413, "request_too_complex", f"The JSON body has over {_MAX_STRUCTURE} elements; send fewer."
-        )
+    """Read a request body; anything that is not an object with a usable model is answered with 400.
+
+    A body over LARGE_BYTES takes 1 to 7 ms a MiB; `read_large_call` does the same in steps.
+    """
+    if len(body) > LARGE_BYTES:
+        reading = read_large_call(body)
+        while True:
+            try:
+                next(reading)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         return bad_request(f"The body is not valid JSON: {error}. Send one JSON object.")
     if type(document) is not dict:
-        return bad_request("The body must be one JSON object.")
+        return _NOT_AN_OBJECT
+    if not is_usual(body, document) and (twice := duplicates(body, document, DECISIVE_KEYS)):
+        return _said_twice(twice[0])
+    return _judge(document)
+
+
+def read_large_call(body: bytes) -> Generator[None, None, Call | Reply]:
+    """What `read_call` does, with a pause for others to work after every few milliseconds."""
+    abridged = yield from abridge(body)
+    if isinstance(abridged, Reply):
+        return abridged
+    try:
+        document = orjson.loads(abridged)
+    except orjson.JSONDecodeError as error:
+        return bad_request(f"The body is not valid JSON: {error.msg}. Send one JSON object.")
+    if type(document) is not dict:
+        return _NOT_AN_OBJECT
+    for key in [key for key in DECISIVE_KEYS if key in document]:
+        yield
+        if duplicates(abridged, document, (key,)):
+            return _said_twice(key)
+    call = _judge(document)
+    if isinstance(call, Call):
+        call.is_abridged = abridged is not body
+    return call
+
+
+def _judge(document: dict[str, Any]) -> Call | Reply:
     model = document.get("model")
     if type(model) is not str or not model:
         return bad_request("Set `model` to the name of a model, as a string.", param="model")
@@ -87,6 +153,16 @@ def read_call(body: bytes) -> Call | Reply:
     if stream is not None and type(stream) is not bool:
         return bad_request("`stream` must be true or false.", param="stream")
     return Call(document, model, stream is True)
+
+
+def _said_twice(key: str) -> Reply:
+    message = (
+        f"`{key}` stands in the body more than once, and parsers differ on which one counts. Send it once."
+    )
+    return bad_request(message, param=key)
+
+
+_NOT_AN_OBJECT = bad_request("The body must be one JSON object.")
 
 
 # --- usage ---------------------------------------------------------------------------------------------
@@ -105,18 +181,24 @@ def usage_from(report: Any) -> Usage | None:
         output = get("output_tokens", 0)
     if type(input_) is not int or type(output) is not int or input_ < 0 or output < 0:
         return None
-    usage = Usage(input_, output)
+    usage = Usage(min(input_, MAX_TOKENS), min(output, MAX_TOKENS))
     details = get("prompt_tokens_details") or get("input_tokens_details")
     if type(details) is dict:
         usage.cached = _count(details.get("cached_tokens"))
     details = get("completion_tokens_details") or get("output_tokens_details")
     if type(details) is dict:
         usage.reasoning = _count(details.get("reasoning_tokens"))
+    # Anthropic counts what was read from its cache, or written to it, beside the input; OpenAI inside it.
+    read = _count(get("cache_read_input_tokens"))
+    written = _count(get("cache_creation_input_tokens"))
+    if read or written:
+        usage.input += read + written
+        usage.cached = read
     return usage
 
 
 def _count(value: Any) -> int:
-    return value if type(value) is int and value > 0 else 0
+    return min(value, MAX_TOKENS) if type(value) is int and value > 0 else 0
 
 
 def usage_of(body: bytes) -> Usage | None:
@@ -194,8 +276,10 @@ class StreamReader:
         "_is_chat",
         "_read",
         "_strip_usage",
+        "events",
         "failed",
         "is_complete",
+        "response_id",
         "tap",
         "usage",
     )
@@ -210,6 +294,8 @@ class StreamReader:
         self.is_complete = False
         self.failed = False
         self.usage: Usage | None = None
+        self.response_id = ""  # of the Responses API
+        self.events = 0  # with content
         self.tap: Callable[[dict[str, Any]], None] | None = None  # also told of each parsed event
 
     def read(self, event: bytes) -> int:
@@ -242,7 +328,10 @@ class StreamReader:
                 self._finish_choice(choice.get("index"))
             elif not self._has_content and _has_content(choice):
                 self._has_content = True
-        return CONTENT if self._has_content else QUIET
+        if not self._has_content:
+            return QUIET
+        self.events += 1
+        return CONTENT
 
     def _read_unusual(self, event: bytes) -> int:
         """An event with several lines, a comment, [DONE], or garbage."""
@@ -267,6 +356,11 @@ class StreamReader:
     def _read_response_event(self, event: dict[str, Any]) -> int:
         """An event of the Responses API."""
         name = event.get("type", "")
+        if name == "response.created":
+            response = event.get("response")
+            name_ = response.get("id") if type(response) is dict else None
+            self.response_id = name_ if type(name_) is str else ""
+            return QUIET
         if name in ("response.completed", "response.incomplete", "response.failed"):
             self.is_complete = True
             self.failed = name == "response.failed"
@@ -276,12 +370,16 @@ class StreamReader:
         if name == "error":
             self.failed = True
             return CONTENT
-        return CONTENT if type(name) is str and name.endswith(".delta") else QUIET
+        if type(name) is not str or not name.endswith(".delta"):
+            return QUIET
+        self.events += 1
+        return CONTENT
 
     def _read_message_event(self, event: dict[str, Any]) -> int:
         """An event of Anthropic's Messages API: input tokens come at the start, output tokens at the end."""
         name = event.get("type")
         if name == "content_block_delta":
+            self.events += 1
             return CONTENT
         if name == "message_stop":
             self.is_complete = True
@@ -290,7 +388,8 @@ class StreamReader:
         report = message.get("usage") if type(message) is dict else event.get("usage")
         if (usage := usage_from(report)) is not None:
             if self.usage is not None:
-                usage.input = usage.input or self.usage.input
+                usage.input = max(usage.input, self.usage.input)
+                usage.cached = max(usage.cached, self.usage.cached)
             self.usage = usage
         return QUIET
 

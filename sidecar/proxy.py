@@ -11,46 +11,48 @@ import time
 from random import Random
 from typing import Protocol
 
+from sidecar.accounts import Accounts
 from sidecar.answer import PLAIN, Answer
 from sidecar.attempt import (
     BROKE_OFF,
     Attempt,
+    Outcome,
+    Part,
     describe,
-    is_replayable,
+    is_stale,
     judge,
     judge_end,
     may_go_on,
     message_of,
     name_target,
+    nothing_to_try,
 )
 from sidecar.clock import Pause, Ticker
 from sidecar.errors import (
     NO_RETRY_LINE,
     ClientGone,
     ProxyError,
-    Retry,
-    Unreachable,
     blocked,
     no_healthy_upstream,
-    overloaded,
     refuse,
 )
 from sidecar.exchange import Exchange, Reply
+from sidecar.flow import others_first
 from sidecar.gate import is_served, judge_head, wants_lane
 from sidecar.headers import own_lines
+from sidecar.large_body import LARGE_BYTES
 from sidecar.lessons import learn_bad, learn_good
-from sidecar.openai import KINDS, Call, ask_for_usage, read_call, usage_of
+from sidecar.model_list import ModelList
+from sidecar.openai import KINDS, Call, read_call, read_large_call
+from sidecar.pins import Pins, response_id
 from sidecar.resume import Delivered, Joiner, total
 from sidecar.resume import Mode as JoinMode
-from sidecar.router import Candidate
 from sidecar.runtime import Snapshot
-from sidecar.splice import replace_model, with_prefill
-from sidecar.telemetry.access_log import AccessLog
+from sidecar.sender import Sender
+from sidecar.settlement import Settlement
 from sidecar.telemetry.metrics import Metrics
 from sidecar.tries import Target, Tries
-from sidecar.upstream.verdict import GOOD
-
-_REUSED_ONLY = Retry.REUSED_ONLY
+from sidecar.upstream.verdict import GOOD, Verdict
 
 
 class Live(Protocol):
@@ -62,12 +64,24 @@ class Live(Protocol):
 class Proxy:
     """The gate of the data listeners and the life of every request."""
 
-    def __init__(self, live: Live, ticker: Ticker, metrics: Metrics, log: AccessLog) -> None:
+    def __init__(
+        self,
+        live: Live,
+        ticker: Ticker,
+        metrics: Metrics,
+        accounts: Accounts,
+        settlement: Settlement,
+        models: ModelList,
+    ) -> None:
         self._live = live
         self._ticker = ticker
         self._metrics = metrics
-        self._log = log
+        self._accounts = accounts
+        self._settlement = settlement
+        self._models = models
+        self._sender = Sender(ticker)
         self._random = Random()
+        self._pins = Pins()
 
     @property
     def max_body_bytes(self) -> int:
@@ -105,34 +119,55 @@ class Proxy:
         self._metrics.in_flight += 1
         try:
             # Identify the caller.
-            x.team = snapshot.team
+            caller = snapshot.callers.identify(x.head, time.time())
+            if isinstance(caller, Reply):
+                return client.reply(x, caller)
+            x.team, x.regions, x.priority = caller.team, caller.regions, caller.priority
+
+            if self._models.serves(x) and is_served(x.path):
+                return client.reply(x, await self._models.answer(x))
 
             # Read the body: which model, and is it a stream?
             call: Call | None = None
             if x.kind:
-                read = read_call(x.body)
+                read = read_call(x.body) if len(x.body) <= LARGE_BYTES else await _read_large(x.body)
                 if isinstance(read, Reply):
                     return client.reply(x, read)
                 call = read
                 x.model, x.stream = call.model, call.stream
 
             # Route: the models to try, in order. What is not inference goes to one provider, unread.
-            if call is not None:
-                plan = snapshot.router.plan(call.model, call.document)
-            else:
-                plan = snapshot.model_lists if x.path.startswith("/v1/models") else snapshot.unread
+            plan = snapshot.router.plan(call, x) if call is not None else snapshot.unread
             if plan is None and call is not None:
-                return client.reply(x, _unknown_model(call.model))
+                return client.reply(x, _unknown_model(call.model, snapshot.router.nearest(call.model)))
             if plan is None or not (x.kind or is_served(x.path)):
                 return client.reply(x, _UNKNOWN_PATH)
             x.route, x.resumes = plan.route, plan.resumes
+            if call is not None and not caller.may_use(call.model):
+                return client.reply(x, _not_allowed(call.model))
+            if call is not None and call.continues:
+                x.pinned = self._pins.find(call.continues)
 
-            # Attempt, maybe again: until an answer is good, or nothing is left to try.
+            # Rate limit: an empty bucket is told at once, only slots are waited for.
+            if self._accounts.is_on:
+                refusal = self._accounts.admit(x, attempt, caller, call, plan, time.monotonic())
+                if refusal is not None:
+                    return client.reply(x, refusal)
+
+            # Attempt: the first try mostly finds a free slot and a kept-alive connection, and is good.
+            began_s = time.monotonic()
             tries = attempt.tries = Tries(plan, x, self._random)
-            await self._attempt(x, call, attempt, tries)
-            answer = attempt.answer
-            if answer is None:
-                raise attempt.error or no_healthy_upstream()
+            target = tries.first(began_s)
+            if target is None:
+                raise nothing_to_try(x, tries, plan)
+            answer = self._sender.send_at_once(x, call, attempt, target)
+            if answer is not None:
+                await answer.ready
+            if answer is not None and (answer.is_good or judge(answer, call, target) is GOOD):
+                self._take(x, attempt, target, answer, began_s)
+            else:
+                # Maybe again: until an answer is good, or nothing is left to try.
+                answer = await self._attempt(x, call, attempt, target, answer)
 
             # Relay: whole in one write where it is whole already, else by callback to its end.
             lines = [*answer.lines, own_lines(x)]
@@ -165,36 +200,64 @@ class Proxy:
             self._metrics.in_flight -= 1
             self._finish(x, attempt)
 
-    async def _attempt(self, x: Exchange, call: Call | None, attempt: Attempt, tries: Tries) -> None:
-        """Walk over the targets until one answers well; what the caller is to get stands in `attempt`."""
-        began_s = time.monotonic()
-        target = tries.first(began_s)
-        if target is None:
-            raise no_healthy_upstream() if tries.blocked_s is None else blocked(tries.blocked_s)
-        while target is not None:
-            x.attempts = tries.used
-            sent_s = time.monotonic()
-            outcome = await self._send(x, call, target)
-            now_s = time.monotonic()
+    async def _attempt(
+        self, x: Exchange, call: Call | None, attempt: Attempt, target: Target, sent: Answer | None
+    ) -> Answer:
+        """Walk over the targets until one answers well; raises ProxyError when none answered at all.
+
+        `sent` is what the first try came to, if it is made already.
+        """
+        tries = attempt.tries
+        assert tries is not None  # noqa: S101  # made before the first target
+        began_s = target.began_s
+        goes_to: Target | None = target
+        while goes_to is not None:
+            target = goes_to
+            if sent is None or is_stale(sent, x, call):
+                outcome = await self._sender.send(x, call, attempt, target, dials=sent is not None)
+            else:
+                outcome = sent
+            sent = None
             verdict = judge(outcome, call, target)
-            credential = target.candidate.provider.credential(x)
             if verdict is GOOD and isinstance(outcome, Answer):
-                learn_good(target, outcome, credential, now_s - sent_s, now_s)
-                tries.began_well(target, now_s)
-                attempt.take(outcome, target)
-                break
-            message = message_of(outcome)
-            learn_bad(target, verdict, credential, now_s - sent_s, message, now_s)
-            tries.score(target, verdict, now_s)
+                self._take(x, attempt, target, outcome, began_s)
+                return outcome
             attempt.note(outcome, target, verdict)
-            if not may_go_on(outcome, call):
-                break
-            target = tries.following(target, verdict, now_s)
-            if target is not None and tries.wait_s:
-                await self._pause(tries.wait_s)
+            goes_to = await self._next(x, call, attempt, target, outcome, verdict)
         if attempt.limited_s is not None and tries.used > 1:
             raise blocked(attempt.limited_s)
         describe(x, attempt, began_s, time.monotonic())
+        if attempt.answer is None:
+            raise attempt.error or no_healthy_upstream()
+        return attempt.answer
+
+    def _take(self, x: Exchange, attempt: Attempt, target: Target, answer: Answer, began_s: float) -> None:
+        """A good answer: it is the caller's."""
+        now_s = time.monotonic()
+        learn_good(target, answer, x, now_s)
+        if not answer.is_whole and attempt.tries is not None:
+            attempt.tries.began_well(target, now_s)
+        attempt.take(answer, target)
+        describe(x, attempt, began_s, now_s)
+
+    async def _next(
+        self,
+        x: Exchange,
+        call: Call | None,
+        attempt: Attempt,
+        failed: Target,
+        outcome: Outcome,
+        verdict: Verdict,
+    ) -> Target | None:
+        """A try failed: learn from it, choose where the next one goes, and wait if that needs a pause."""
+        tries, now_s = attempt.tries, time.monotonic()
+        assert tries is not None  # noqa: S101
+        learn_bad(failed, verdict, x, message_of(outcome), now_s)
+        tries.score(failed, verdict, now_s)
+        target = tries.following(failed, verdict, now_s) if may_go_on(outcome, call) else None
+        if target is not None and tries.wait_s:
+            await self._pause(tries.wait_s)
+        return target
 
     async def _resume(self, x: Exchange, call: Call | None, attempt: Attempt, lost: Answer) -> Answer:
         """Go on with a stream that broke off, from the next target; or tell the caller that it is over.
@@ -203,24 +266,20 @@ class Proxy:
         """
         tries, target, delivered, error = attempt.tries, attempt.target, lost.delivered, lost.error
         assert call is not None and tries is not None and error is not None  # noqa: S101  # a stream has them
-        attempt.usage = total(attempt.usage, lost.reader.usage if lost.reader is not None else None)
-        outcome: Answer | ProxyError = lost
+        if lost.reader is not None and target is not None:
+            attempt.usage = total(attempt.usage, lost.reader.usage)
+            attempt.parts = (*attempt.parts, Part(target, lost.reader.usage, lost.reader.events))
+        outcome: Outcome = lost
         while target is not None and delivered is not None and delivered.is_resumable:
-            now_s = time.monotonic()
             verdict = judge(outcome, call, target)
             if outcome is lost and verdict.same_endpoint_again:
                 verdict = BROKE_OFF
-            credential = target.candidate.provider.credential(x)
-            learn_bad(target, verdict, credential, 0.0, message_of(outcome), now_s)
-            tries.score(target, verdict, now_s)
             attempt.is_good = False
-            target = tries.following(target, verdict, now_s)
+            target = await self._next(x, call, attempt, target, outcome, verdict)
             if target is None:
                 break
-            if tries.wait_s:
-                await self._pause(tries.wait_s)
             x.attempts = tries.used
-            outcome = await self._continue(x, call, target, delivered, attempt)
+            outcome = await self._continue(x, call, attempt, target, delivered)
             if isinstance(outcome, Answer) and judge(outcome, call, target) is GOOD:
                 tries.began_well(target, time.monotonic())
                 attempt.take(outcome, target)
@@ -232,79 +291,17 @@ class Proxy:
         return lost
 
     async def _continue(
-        self, x: Exchange, call: Call, target: Target, delivered: Delivered, attempt: Attempt
-    ) -> Answer | ProxyError:
+        self, x: Exchange, call: Call, attempt: Attempt, target: Target, delivered: Delivered
+    ) -> Outcome:
         """One try to go on: by prefill where the provider takes it, else by asking anew."""
         earlier = attempt.usage if call.asks_for_usage or x.kind == "messages" else None
         if target.candidate.provider.continues_text and delivered.can_prefill:
             join = Joiner(delivered, JoinMode.PREFILL, earlier)
-            outcome = await self._send(x, call, target, delivered, join)
+            outcome = await self._sender.send(x, call, attempt, target, delivered, join)
             if not (isinstance(outcome, Answer) and outcome.status == 400):
                 return outcome
-        return await self._send(x, call, target, delivered, Joiner(delivered, JoinMode.RESTART, earlier))
-
-    async def _send(
-        self,
-        x: Exchange,
-        call: Call | None,
-        target: Target,
-        delivered: Delivered | None = None,
-        joiner: Joiner | None = None,
-    ) -> Answer | ProxyError:
-        """One try at one target; a second, free one where a kept-alive connection turned out closed.
-
-        With a `joiner` it goes on with a stream of which the caller has what was `delivered`.
-        """
-        candidate, endpoint = target.candidate, target.endpoint
-        provider = candidate.provider
-        ticket = provider.slots.request(0, x.team, self._ticker.now_s)
-        answer: Answer | None = None
-        try:
-            if not ticket.is_granted:
-                await ticket.ready
-                if ticket.refused:
-                    return overloaded(provider.slots.retry_after_s())
-            body = x.body if call is None else self._body(x, call, candidate)
-            if call is not None and delivered is not None and joiner is not None and joiner.continues:
-                body = with_prefill(body, call.document, delivered.text) or body
-            request = provider.write_request(x, endpoint, body)
-            connection = endpoint.pool.take()
-            while True:
-                if connection is None:
-                    connection = await endpoint.pool.dial()
-                endpoint.requests += 1
-                answer = Answer(x, call, endpoint, connection, self._ticker, candidate.timeouts, ticket)
-                answer.joiner = joiner
-                answer.delivered = delivered or _delivered(x, call)
-                connection.send(request, answer, is_head_request=x.method == b"HEAD")
-                await answer.ready
-                lost = answer.error
-                if lost is None or lost.retry is not _REUSED_ONLY or not is_replayable(x, call):
-                    return answer
-                connection = None
-        except Unreachable as error:
-            ticket.cancel()
-            return error
-        except BaseException:
-            ticket.cancel()
-            if answer is not None:
-                answer.cancel()
-            raise
-
-    def _body(self, x: Exchange, call: Call, candidate: Candidate) -> bytes:
-        """The caller's bytes, save the model's name where another one answers and a question for usage."""
-        body = x.body
-        if candidate.model != call.model:
-            replaced = replace_model(body, call.document, candidate.model)
-            if replaced is not None:
-                body = replaced
-        call.strip_usage = False
-        asks = candidate.provider.wants_usage and call.stream and not call.asks_for_usage
-        if asks and x.kind in ("chat", "completions"):
-            asking = ask_for_usage(body, call)
-            call.strip_usage = asking is not body
-            body = asking
-        return body
+        join = Joiner(delivered, JoinMode.RESTART, earlier)
+        return await self._sender.send(x, call, attempt, target, delivered, join)
 
     async def _pause(self, seconds: float) -> None:
         pause = Pause(self._ticker, seconds)
@@ -317,50 +314,57 @@ class Proxy:
 
     def _finish(self, x: Exchange, attempt: Attempt) -> None:
         """The answer is out, or the caller gone: score the last attempt, settle the request."""
-        answer, target, tries = attempt.answer, attempt.target, attempt.tries
+        answer, tries, target = attempt.answer, attempt.tries, attempt.target
+        now_s = time.monotonic()
         if tries is not None:
-            now_s = time.monotonic()
             if attempt.is_good and answer is not None and target is not None:
                 tries.score(target, judge_end(answer), now_s)
                 if answer.error is not None:
                     target.endpoint.observe(answer.error.message)
-            tries.settle(now_s)
+            else:
+                tries.settle(now_s)
+        under_way = attempt.under_way
+        if under_way is not None and not under_way.is_whole:
+            under_way.cancel()
+        body = b""
         if answer is not None:
             if not answer.is_whole:
                 answer.cancel()
-            _read_usage(x, answer)
-            if attempt.usage is not None:
-                x.usage = total(attempt.usage, x.usage)
-        self.settle(x)
+            if answer.reader is not None:
+                x.usage = total(attempt.usage, answer.reader.usage)
+            elif answer.mode is PLAIN and answer.status == 200 and answer.is_whole:
+                body = answer.tail or answer.body
+            if x.kind == "responses" and target is not None and answer.status == 200:
+                # Who goes on with this answer later must go to where it is kept.
+                given = response_id(answer.body) if answer.reader is None else answer.reader.response_id
+                self._pins.remember(given, target.endpoint)
+        self._settlement.add(x, now_s, body, attempt)
 
     def settle(self, x: Exchange) -> None:
-        """Count and log a finished exchange. Its body is let go: the log keeps the exchange for a moment."""
-        if x.body:
-            x.bytes_received = len(x.body)
-            x.body = b""
-        seconds = self._metrics.finished(x, time.monotonic())
-        self._log.write(x, seconds)
+        """Count and log a request that ended elsewhere."""
+        self._settlement.add(x, time.monotonic())
 
 
-def _delivered(x: Exchange, call: Call | None) -> Delivered | None:
-    """What is needed to go on with a stream from elsewhere; None where a cut ends in an error."""
-    if call is None or not (call.stream and x.resumes and call.is_replayable):
-        return None
-    if call.document.get("previous_response_id") or call.document.get("conversation"):
-        return None
-    return Delivered(x.kind, call)
+async def _read_large(body: bytes) -> Call | Reply:
+    """Read a large body in steps, between which other requests get their turn."""
+    reading = read_large_call(body)
+    while True:
+        try:
+            next(reading)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        await others_first()
 
 
-def _read_usage(x: Exchange, answer: Answer) -> None:
-    if answer.reader is not None:
-        x.usage = answer.reader.usage
-    elif answer.mode is PLAIN and answer.status == 200 and answer.is_whole:
-        x.usage = usage_of(answer.tail or answer.body)
-
-
-def _unknown_model(model: str) -> Reply:
-    message = f"The model `{model}` is not configured here; GET /v1/models lists what is."
+def _unknown_model(model: str, nearest: list[str]) -> Reply:
+    hint = f" Did you mean {', '.join(f'`{name}`' for name in nearest)}?" if nearest else ""
+    message = f"The model `{model}` is not configured here.{hint} GET /v1/models lists what is."
     return refuse(404, "model_not_found", message, param="model", flag="NR")
+
+
+def _not_allowed(model: str) -> Reply:
+    message = f"The model `{model}` is not among those that this API key may use."
+    return refuse(403, "model_not_allowed", message, param="model")
 
 
 _UNKNOWN_PATH = refuse(404, "unknown_url", "No such URL here: the API is under /v1.", flag="NR")

@@ -11,7 +11,9 @@ from pathlib import Path
 from sidecar.clock import Ticker
 from sidecar.config.model import Config, Model
 from sidecar.config.model import Provider as ProviderConfig
-from sidecar.router import Candidate, Plan, Router
+from sidecar.policy.callers import Callers
+from sidecar.routing.plan import Candidate, Plan
+from sidecar.routing.router import Router
 from sidecar.tasks import spawn
 from sidecar.telemetry.metrics import Metrics
 from sidecar.upstream.connection import Connection
@@ -28,8 +30,8 @@ class Snapshot:
     def __init__(self, config: Config, providers: dict[str, Provider], team: str) -> None:
         self.config = config
         self.providers = providers
-        self.team = team
         self.router = Router(config, providers)
+        self.callers = Callers(config, team)
         self.max_body_bytes = config.listen.max_body_bytes
         self.hosts = frozenset(host.lower() for host in config.listen.hosts)
         self.origins = frozenset(str(origin) for origin in config.listen.origins)
@@ -37,7 +39,6 @@ class Snapshot:
         self.default = None if everything is None else providers[everything.provider]
         # What is passed through unread has one provider and nothing to fall back on.
         self.unread = None if self.default is None else _unread(self.default)
-        self.model_lists = _unread(self.default or next(iter(providers.values())))
 
 
 def _unread(provider: Provider) -> Plan:
@@ -145,6 +146,7 @@ class Runtime:
             endpoint.parking.expire(now_s)
             endpoint.first_token.advance(now_s)
         for provider in self.snapshot.providers.values():
+            provider.budget.advance(now_s)
             provider.localities.refresh()
             for endpoint in provider.localities.to_measure(now_s):
                 spawn(_measure(endpoint), f"measure {endpoint.url}")

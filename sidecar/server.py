@@ -17,7 +17,9 @@ from collections.abc import Callable
 from aiohttp import web
 
 from sidecar import __version__
+from sidecar.accounts import Accounts
 from sidecar.admin.app import admin_app, health_app
+from sidecar.break_glass import BreakGlass
 from sidecar.clock import Ticker
 from sidecar.config.load import Loaded
 from sidecar.config.model import Config
@@ -26,10 +28,13 @@ from sidecar.config.watch import Watcher
 from sidecar.downstream.listener import Listener, open_sites
 from sidecar.errors import ProxyError, Retry
 from sidecar.lane import Lane
+from sidecar.model_list import ModelList
 from sidecar.proxy import Proxy
 from sidecar.runtime import Runtime, Snapshot
+from sidecar.settlement import Settlement
 from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.metrics import Metrics
+from sidecar.usage.ledger import Ledger
 
 _log = logging.getLogger("sidecar")
 
@@ -48,16 +53,23 @@ class Sidecar:
         self.started_at = time.time()
         self.bound: dict[str, list[str]] = {}
         self.phase = "PRE_INITIALIZING"
-        self.metrics = Metrics(__version__)
 
         self._config = loaded.config
         self._reload = reload
         self._watcher = Watcher(loaded.files, interval_s=WATCH_S)
         self._ticker = Ticker()
+        self._metrics = Metrics(__version__)
         self._log = AccessLog(loaded.config.telemetry.access_log)
-        self.runtime = Runtime(self._ticker, self.metrics, team)
-        self._proxy = Proxy(self.runtime, self._ticker, self.metrics, self._log)
-        self._lane = Lane(lambda: self.runtime.snapshot, self._proxy.settle)
+        ledger = Ledger(loaded.config.usage.path) if loaded.config.usage is not None else None
+        self.accounts = Accounts(loaded.config, ledger)
+        self._settlement = Settlement(self._metrics, self._log, self.accounts)
+        self.runtime = Runtime(self._ticker, self._metrics, team)
+        self.break_glass = BreakGlass(self._spread_break_glass)
+        self._models = ModelList(lambda: self.runtime.snapshot)
+        self._proxy = Proxy(
+            self.runtime, self._ticker, self._metrics, self.accounts, self._settlement, self._models
+        )
+        self._lane = Lane(lambda: self.runtime.snapshot, self.accounts, self._proxy.settle)
         self._listener: Listener
         self._runners: list[web.BaseRunner] = []
         self._is_failed_by_hand = False
@@ -71,9 +83,13 @@ class Sidecar:
         """Build and listen. Raises OSError when an address is taken or a file cannot be used."""
         config = self._config
         try:
-            self.runtime.apply(config)
+            self._apply(config)
             self._log.start()
+            if self.accounts.ledger is not None:
+                self.accounts.ledger.start()
+                self._ticker.every_tick(self.accounts.ledger.flush)
             self._ticker.every_second(self._each_second)
+            self._ticker.every_tick(self._settlement.flush)
             self._ticker.every_tick(self._watch)
             self._ticker.start()
             self._listener = Listener(self._proxy, self._ticker, self._lane.handle)
@@ -153,8 +169,12 @@ class Sidecar:
             await runner.cleanup()
         self._runners.clear()
         await self._lane.close()
+        await self._models.close()
         self.runtime.close()
         self._ticker.stop()
+        self._settlement.flush()
+        if self.accounts.ledger is not None:
+            self.accounts.ledger.close()
         self._log.close()
 
     # --- reload ---------------------------------------------------------------------------------------
@@ -165,9 +185,10 @@ class Sidecar:
 
     def _each_second(self, now_s: float) -> None:
         self._log.flush()
-        self.metrics.log_lines_dropped = self._log.dropped
-        self.metrics.recent_first_token.advance(now_s)
-        self.metrics.recent_request.advance(now_s)
+        self._metrics.log_lines_dropped = self._log.dropped
+        self._metrics.recent_first_token.advance(now_s)
+        self._metrics.recent_request.advance(now_s)
+        self.break_glass.check()
 
     def _watch(self, now_s: float) -> None:
         if self._reload is not None and (self._watcher.changed(now_s) or self._must_reload):
@@ -179,7 +200,7 @@ class Sidecar:
         try:
             loaded = read()
             _refuse_fixed_changes(self._config, loaded.config)
-            self.runtime.apply(loaded.config)
+            self._apply(loaded.config)
         except (ConfigError, OSError, ssl.SSLError) as error:
             problems = error.problems if isinstance(error, ConfigError) else (error,)
             _log.error("reload refused, the last good configuration stays: %s", "; ".join(map(str, problems)))
@@ -192,15 +213,32 @@ class Sidecar:
         self._count_reload("ok")
         _log.info("configuration reloaded")
 
+    def _apply(self, config: Config) -> None:
+        """Make a configuration the current one. Raises as Runtime.apply, and then nothing has changed."""
+        self.runtime.apply(config)
+        self.accounts.configure(config)
+        self.break_glass.configure(config)
+        self._spread_break_glass(self.break_glass.is_on)  # the router is a new one
+
+    def _spread_break_glass(self, is_on: bool) -> None:
+        self._metrics.break_glass_is_on = is_on
+        self.runtime.snapshot.router.set_break_glass(is_on)
+
     def _count_reload(self, result: str) -> None:
-        self.metrics.reloads[result] += 1
-        self.metrics.config_is_good = result == "ok"
+        self._metrics.reloads[result] += 1
+        self._metrics.config_is_good = result == "ok"
 
     # --- admin's view ---------------------------------------------------------------------------------
 
     @property
     def snapshot(self) -> Snapshot:
         return self.runtime.snapshot
+
+    @property
+    def metrics(self) -> Metrics:
+        """The counters, as of now."""
+        self._settlement.flush()
+        return self._metrics
 
     @property
     def clock_lag_s(self) -> float:
@@ -222,6 +260,7 @@ def _refuse_fixed_changes(old: Config, new: Config) -> None:
         ("listen.admin", old.listen.admin, new.listen.admin),
         ("listen.health", old.listen.health, new.listen.health),
         ("telemetry.access_log", old.telemetry.access_log, new.telemetry.access_log),
+        ("usage.path", old.usage and old.usage.path, new.usage and new.usage.path),
     )
     problems = [
         Problem(path, f"cannot change while running (it is {a}, the file says {b}): restart the sidecar")

@@ -14,65 +14,55 @@ from collections.abc import Iterator
 from random import Random
 
 from sidecar.exchange import Exchange
-from sidecar.router import Candidate, Plan
+from sidecar.routing.plan import Candidate, Plan
 from sidecar.upstream.endpoint import Endpoint
 from sidecar.upstream.retry import free_move, jitter_s
 from sidecar.upstream.verdict import Verdict
 
 
 class Target:
-    """A model at an endpoint. `is_probe`: the attempt decides whether a broken endpoint is well again."""
+    """A model at an endpoint, for one try. `is_probe`: it decides whether a broken endpoint is well again.
+    `has_begun`: its answer was good to begin with, so what comes now happened midway."""
 
-    __slots__ = ("began_s", "candidate", "endpoint", "is_probe")
+    __slots__ = ("began_s", "candidate", "endpoint", "has_begun", "is_probe")
 
-    def __init__(self, candidate: Candidate, endpoint: Endpoint) -> None:
+    def __init__(self, candidate: Candidate, endpoint: Endpoint, began_s: float = 0.0) -> None:
         self.candidate = candidate
         self.endpoint = endpoint
+        self.began_s = began_s
         self.is_probe = False
-        self.began_s = 0.0
+        self.has_begun = False
 
 
 class Tries:
     """One request's tries. `wait_s` is the pause before the target that `following` returned."""
 
-    __slots__ = (
-        "_attempts",
-        "_failed",
-        "_has_waited",
-        "_is_long",
-        "_next",
-        "_plan",
-        "_random",
-        "_walk",
-        "_x",
-        "blocked_s",
-        "used",
-        "wait_s",
-    )
+    # What a request keeps as it is when its first try is good.
+    used = 0
+    wait_s = 0.0
+    blocked_s: float | None = None  # nothing may be asked: seconds until the first 429 is over
+    _walk: Iterator[Target] | None = None
+    _next: Target | None = None
+    _failed: tuple[Target, ...] = ()  # attempts that failed and are not scored yet
+    _has_waited = False
+    _is_long = False
 
     def __init__(self, plan: Plan, x: Exchange, random: Random) -> None:
         self._plan = plan
         self._x = x
         self._random = random
-        self._attempts = plan.candidates[0].provider.retry.attempts
-        self._walk: Iterator[Target] | None = None
-        self._next: Target | None = None
-        self._failed: list[Target] = []  # attempts that failed and are not scored yet
-        self._has_waited = False
-        self._is_long = False
-        self.used = 0
-        self.wait_s = 0.0
-        self.blocked_s: float | None = None  # nothing may be asked: seconds until the first 429 is over
 
     def first(self, now_s: float) -> Target | None:
         """The target to begin with; None when every one is out (`blocked_s` says whether 429s are why)."""
         candidate = self._plan.candidates[0]
         provider = candidate.provider
-        provider.budget.request(now_s)
-        if not candidate.is_judged:
-            endpoint = provider.only(candidate.model, provider.credential(self._x), now_s)
-            if endpoint is not None:
-                return self._take(Target(candidate, endpoint), now_s)
+        provider.budget.requests += 1
+        x = self._x
+        endpoint = provider.only
+        if endpoint is not None and endpoint.is_well and not (candidate.is_judged or x.regions or x.pinned):
+            # One endpoint, and nothing against it: most requests need no order.
+            self.used = 1
+            return Target(candidate, endpoint, now_s)
         self._walk = self._all(self._plan.candidates, now_s)
         target = next(self._walk, None) or self._last_resort(now_s)
         return None if target is None else self._take(target, now_s)
@@ -80,11 +70,14 @@ class Tries:
     def following(self, failed: Target, verdict: Verdict, now_s: float) -> Target | None:
         """The target after one that failed so; None when the caller gets what there is."""
         self.wait_s = 0.0
-        if self.used >= self._attempts:
+        first = self._plan.candidates[0].provider
+        attempts, budget = first.retry.attempts, first.budget
+        if self.used >= attempts:
             return None
         if verdict.kind == "context":
             return self._longer(now_s)
-        budget = self._plan.candidates[0].provider.budget
+        if verdict.others and self.used == attempts - 1:
+            self._skip_to_last_resort(now_s)
         if verdict.others and self._next is None:
             if self._walk is None:  # the first target was the only one of its model
                 self._walk = self._all(self._plan.candidates[1:], now_s)
@@ -92,7 +85,7 @@ class Tries:
         other = self._next if verdict.others else None
         if other is None or other.candidate is not failed.candidate:
             # The last try is kept for another model, where there is one.
-            is_last_try = other is not None and self.used == self._attempts - 1
+            is_last_try = other is not None and self.used == attempts - 1
             wait_s = None if is_last_try else self._pause(failed, verdict)
             if wait_s is not None and budget.try_spend(now_s):
                 self._has_waited = True
@@ -115,25 +108,28 @@ class Tries:
             endpoint.last_success_s = now_s
             endpoint.breaker.record(True, now_s, is_probe=target.is_probe, began_s=target.began_s)
         elif verdict.counts_against_endpoint:
-            self._failed.append(target)
+            self._failed = (*self._failed, target)
             return
         else:
             endpoint.breaker.release(now_s, target.is_probe)
-        self.settle(now_s)
+        if self._failed:
+            self.settle(now_s)
 
     def began_well(self, target: Target, now_s: float) -> None:
         """Its first content is there: a probe has passed, and what failed before can be scored."""
         if target.is_probe:
             target.endpoint.breaker.pass_probe(now_s)
             target.is_probe = False
+        target.has_begun = True
         target.endpoint.last_success_s = now_s
-        self.settle(now_s)
+        if self._failed:
+            self.settle(now_s)
 
     def settle(self, now_s: float) -> None:
         """Score what failed: against the endpoints, or against none where the request itself is to blame."""
         if not self._failed:
             return
-        failed, self._failed = self._failed, []
+        failed, self._failed = self._failed, ()
         places = {target.endpoint for target in failed}
         is_poison = len(places) > 1 and all(t.endpoint.last_success_s > t.began_s for t in failed)
         for target in failed:
@@ -157,11 +153,7 @@ class Tries:
         slow: list[Target] = []
         for candidate in candidates:
             order = candidate.provider.order(
-                candidate.model,
-                candidate.provider.credential(self._x),
-                now_s,
-                self._random,
-                sets_back=candidate.is_judged,
+                candidate.model, self._x, now_s, self._random, sets_back=candidate.is_judged
             )
             has_well = False
             for endpoint in order.well:
@@ -179,10 +171,17 @@ class Tries:
         """Everything is out: once a second a request finds out whether that is still so."""
         for candidate in self._plan.candidates:
             provider = candidate.provider
-            endpoint = provider.last_resort(provider.credential(self._x), candidate.model, now_s)
+            endpoint = provider.last_resort(self._x, candidate.model, now_s)
             if endpoint is not None:
                 return Target(candidate, endpoint)
         return None
+
+    def _skip_to_last_resort(self, now_s: float) -> None:
+        """With break-glass on the last try is for the providers that it lets in, if it comes to that."""
+        direct = tuple(c for c in self._plan.candidates if c.provider.is_break_glass)
+        if direct:
+            self._walk = self._all(direct, now_s)
+            self._next = next(self._walk, None)
 
     def _longer(self, now_s: float) -> Target | None:
         candidate = self._plan.long_context

@@ -11,17 +11,40 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "sidecar"
 
-ENTRY_POINTS = {"__main__", "cli", "run", "server", "admin", "demo"}
-ONE_REQUEST = {"runtime", "proxy", "lane", "answer", "attempt", "gate", "lessons", "router", "tries"}
-PACKAGES = {"downstream", "upstream", "telemetry", "config"}
+ENTRY_POINTS = {"__main__", "cli", "commands", "run", "server", "admin", "demo"}
+ONE_REQUEST = {
+    *("settlement", "sender", "pins", "accounts"),
+    *("runtime", "proxy", "lane", "answer", "attempt", "gate", "lessons", "routing", "tries"),
+    *("break_glass", "catalog", "model_list"),
+}
+PACKAGES = {"fleet", "downstream", "upstream", "telemetry", "config", "policy", "usage"}
 FOUNDATIONS = {
     *("exchange", "headers", "openai", "sse", "errors", "flow", "clock", "tasks", "quantiles", "lean"),
-    *("splice", "resume"),
+    *("splice", "resume", "large_body"),
 }
 LAYERS = (ENTRY_POINTS, ONE_REQUEST, PACKAGES, FOUNDATIONS)
 # What every package may know of the configuration: its types, never how they are read.
-CONFIG_TYPES = {f"sidecar.config.{name}" for name in ("model", "addresses", "values", "secrets")}
-SYNCHRONOUS = ("openai", "sse", "headers", "errors", "exchange", "quantiles", "splice", "resume")
+CONFIG_TYPES = {
+    f"sidecar.config.{name}"
+    for name in ("model", "addresses", "values", "secrets", "instants", "break_glass")
+}
+SYNCHRONOUS = (
+    "large_body",
+    "break_glass",
+    "catalog",
+    "openai",
+    "sse",
+    "headers",
+    "errors",
+    "exchange",
+    "quantiles",
+    "splice",
+    "resume",
+    "routing.plan",
+    "routing.router",
+    "routing.split",
+    "routing.classify",
+)
 
 
 def name_of(path: Path) -> str:

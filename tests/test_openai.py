@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.exchange import Reply, Usage
+from sidecar.large_body import LARGE_BYTES
 from sidecar.openai import (
     CONTENT,
+    DECISIVE_KEYS,
     EXTRA,
     GARBAGE,
     QUIET,
@@ -96,13 +98,80 @@ def test_refuses_a_body_that_is_no_call(body: bytes, param: str | None) -> None:
 
 @pytest.mark.parametrize("filler", [b"[],", b"{},", b"0,"])
 def test_refuses_structure_that_would_stop_the_loop(filler: bytes) -> None:
-    reply = read_call(b'{"model":"m","x":[%b0]}' % (filler * 400_000))
+    reply = read_call(b'{"model":"m","x":[%b0]}' % (filler * 600_000))
     assert isinstance(reply, Reply)
     assert reply.status == 413
 
 
 def test_a_long_text_is_no_structure() -> None:
     assert call_of(b'{"model":"m","x":"%b"}' % (b"word " * 400_000)).model == "m"
+
+
+@pytest.mark.parametrize("key", DECISIVE_KEYS)
+@pytest.mark.parametrize("written", [b'"%b":1,"%b":1', b'"%b":1,"x":{},\n"%b":1', b'"\\u00%02x%b":1,"%b":1'])
+@pytest.mark.parametrize("size", [0, LARGE_BYTES], ids=["small", "large"])
+def test_refuses_what_decides_something_and_stands_twice(key: str, written: bytes, size: int) -> None:
+    name = key.encode()
+    twice = written % ((name[0], name[1:], name) if written.count(b"%") == 3 else (name, name))
+    rest = b"" if key == "model" else b'"model":"m",'
+    reply = read_call(b'{%b%b,"y":"%b"}' % (rest, twice, b"a" * size))
+    assert isinstance(reply, Reply)
+    assert reply.status == 400
+    error = orjson.loads(reply.body)["error"]
+    assert error["param"] == key
+    assert "more than once" in error["message"]
+
+
+@pytest.mark.parametrize("size", [0, LARGE_BYTES], ids=["small", "large"])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b'"tools":[{"model":"a","stream":1},{"model":"b","model":"c"}]',
+        b'"metadata":{"model":"a"}',
+        b'"user":"model","stop":["model","stream"]',
+        b'"x":"\\",\\"model\\":\\"b"',
+        b'"x":1,"x":2',
+    ],
+)
+def test_what_stands_twice_further_in_or_decides_nothing_is_let_through(rest: bytes, size: int) -> None:
+    call = call_of(b'{"model":"m",%b,"stream":true,"y":"%b"}' % (rest, b"a" * size))
+    assert (call.model, call.stream) == ("m", True)
+
+
+@pytest.mark.parametrize(
+    ("rest", "param"),
+    [
+        (b"", "model"),
+        (b'"model":7,', "model"),
+        (b'"model":"%b",' % (b"m" * 9_000_000), "model"),
+        (b'"model":"m","stream":1,', "stream"),
+        (b'"model":"m","t":1e999,', None),
+        (b'"model":"m",,', None),
+    ],
+)
+def test_judges_a_large_body_like_a_small_one(rest: bytes, param: str | None) -> None:
+    reply = read_call(b'{%b"x":"%b"}' % (rest, b"a" * LARGE_BYTES))
+    assert isinstance(reply, Reply)
+    assert reply.status == 400
+    assert orjson.loads(reply.body)["error"]["param"] == param
+
+
+def test_a_large_list_is_no_call() -> None:
+    reply = read_call(b'["%b"]' % (b"a" * LARGE_BYTES))
+    assert isinstance(reply, Reply)
+    assert reply.status == 400
+
+
+def test_a_large_prompt_is_read_whole_and_many_images_are_not() -> None:
+    text = "word, " * 400_000
+    body = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": text}]})
+    call = call_of(body)
+    assert not call.is_abridged
+    assert call.document["messages"][0]["content"] == text
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 5_000_000}}
+    call = call_of(orjson.dumps({"model": "m", "messages": [{"role": "user", "content": [image] * 3}]}))
+    assert call.is_abridged
+    assert [part["type"] for part in call.document["messages"][0]["content"]] == ["image_url"] * 3
 
 
 @pytest.mark.parametrize(

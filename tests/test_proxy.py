@@ -86,7 +86,7 @@ async def test_the_model_chooses_the_provider_and_everything_else_goes_to_that_o
             answer = await ask(sidecar.port, post(orjson.dumps({**QUESTION, "model": "q/x"}), close=False))
             assert answer.head.get("x-sidecar-provider") == "q"
             assert len(second.requests) == 1
-            for request in (ASK, get("/v1/batches/b"), get("/v1/models")):
+            for request in (ASK, get("/v1/batches/b"), get("/v1/files/f")):
                 assert (await ask(sidecar.port, request)).head.get("x-sidecar-provider") == "p"
     assert (len(first.requests), len(second.requests)) == (3, 1)
 

@@ -9,9 +9,10 @@ import pytest
 from sidecar.clock import Ticker
 from sidecar.config.load import parse
 from sidecar.config.model import Config
-from sidecar.router import MAX_REMEMBERED
+from sidecar.routing.router import MAX_REMEMBERED
 from sidecar.runtime import Runtime
 from sidecar.telemetry.metrics import Metrics
+from tests.routing.support import asking
 from tests.support.certificates import Authority
 from tests.support.demo import QUESTION
 from tests.support.http1 import ask
@@ -79,7 +80,7 @@ def test_the_first_entry_that_matches_serves_a_model(runtime: Runtime) -> None:
     tree["models"] = {"exact": {"provider": "q"}, "pro/*": {"provider": "q"}, "p*": {"provider": "p"}}
     runtime.apply(parse(orjson.dumps(tree), ENVIRON).config)
     router = runtime.snapshot.router
-    found = {name: router.plan(name, {}) for name in ("exact", "pro/x", "pro", "exactly", "other")}
+    found = {name: router.plan(*asking(name)) for name in ("exact", "pro/x", "pro", "exactly", "other")}
     names = {name: plan.candidates[0].provider.name if plan else None for name, plan in found.items()}
     assert names == {"exact": "q", "pro/x": "q", "pro": "p", "exactly": None, "other": None}
     assert runtime.snapshot.default is None
@@ -89,7 +90,7 @@ def test_names_from_callers_are_remembered_within_bounds(runtime: Runtime) -> No
     runtime.apply(config(A))
     router = runtime.snapshot.router
     for number in range(2 * MAX_REMEMBERED):
-        assert router.plan(f"m{number}", {}) is not None
+        assert router.plan(*asking(f"m{number}")) is not None
     assert len(router._plans) <= MAX_REMEMBERED
 
 

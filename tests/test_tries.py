@@ -12,6 +12,7 @@ from sidecar.runtime import Runtime
 from sidecar.telemetry.metrics import Metrics
 from sidecar.tries import Target, Tries
 from sidecar.upstream.verdict import GOOD, SERVER_FAILED, SILENT, TOO_LONG
+from tests.routing.support import asking
 from tests.support.running import ENVIRON, config_for
 
 A, B, C = (f"http://{name}.example/v1" for name in "abc")
@@ -28,7 +29,7 @@ def tries_for(*urls: str, attempts: int = 3, **sections: object) -> Tries:
     tree["providers"]["q"] = {"api_key": {"env": "KEY"}, "endpoints": [{"url": C}]}
     runtime = Runtime(Ticker(lambda: NOW_S), Metrics("0"), "t")
     runtime.apply(parse(orjson.dumps(tree), ENVIRON).config)
-    plan = runtime.snapshot.router.plan("m", {})
+    plan = runtime.snapshot.router.plan(*asking("m"))
     assert plan is not None
     return Tries(plan, Exchange(None, 0.0, RequestHead()), Random(1))  # type: ignore[arg-type]
 

@@ -29,6 +29,9 @@ class Health:
         self.breaker = breaker
 
 
+NANO_USD = 1_000_000_000
+
+
 def expose(metrics: Metrics, health: Iterable[Health], queued: Mapping[str, int]) -> bytes:
     """All series in the text format. `queued` has the waiting requests of each provider."""
     registry = CollectorRegistry()
@@ -59,12 +62,27 @@ class _Exposition(Collector):
             tokens.add_metric([*key, "input"], row.tokens[0])
             tokens.add_metric([*key, "output"], row.tokens[1])
             cut.add_metric(key, row.streams_cut)
-        yield from (requests, attempts, tokens, cut)
+        yield from (requests, attempts, tokens, cut, *self._money())
         yield self._histogram("sidecar_request_seconds", "From request to end of answer.", "seconds")
         yield self._histogram("sidecar_first_token_seconds", "From request to first content.", "first_token")
         yield self._histogram("sidecar_overhead_seconds", "The sidecar's own share.", "overhead")
         yield from self._health_metrics()
         yield from self._process_metrics()
+
+    def _money(self) -> Iterator[Metric]:
+        cost = CounterMetricFamily("sidecar_cost_usd", "What the tokens cost, USD.", labels=LABELS)
+        # A gauge, for it falls where a model costs more than the baseline.
+        saved = GaugeMetricFamily(
+            "sidecar_saved_usd_total", "What the tokens cost less than at the baseline, USD.", labels=LABELS
+        )
+        unpriced = CounterMetricFamily(
+            "sidecar_unpriced", "Answers with tokens, of models without a price.", labels=LABELS
+        )
+        for key, row in self._metrics.rows.items():
+            cost.add_metric(key, row.cost_nano_usd / NANO_USD)
+            saved.add_metric(key, row.saved_nano_usd / NANO_USD)
+            unpriced.add_metric(key, row.unpriced)
+        yield from (cost, saved, unpriced)
 
     def _health_metrics(self) -> Iterator[Metric]:
         labels = ("provider", "endpoint", "region")
@@ -97,6 +115,11 @@ class _Exposition(Collector):
             "sidecar_config_good",
             "1 when the configuration on disk is the one in use.",
             self._metrics.config_is_good,
+        )
+        yield GaugeMetricFamily(
+            "sidecar_break_glass",
+            "1 while the providers for break-glass may be asked.",
+            self._metrics.break_glass_is_on,
         )
         yield GaugeMetricFamily(
             "sidecar_requests_in_flight", "Requests in progress.", self._metrics.in_flight

@@ -46,7 +46,18 @@ class Histogram:
 class Row:
     """All that is counted for one (team, route, model, provider, region)."""
 
-    __slots__ = ("attempts", "codes", "first_token", "overhead", "seconds", "streams_cut", "tokens")
+    __slots__ = (
+        "attempts",
+        "codes",
+        "cost_nano_usd",
+        "first_token",
+        "overhead",
+        "saved_nano_usd",
+        "seconds",
+        "streams_cut",
+        "tokens",
+        "unpriced",
+    )
 
     def __init__(self) -> None:
         self.codes: dict[int, int] = {}
@@ -56,6 +67,9 @@ class Row:
         self.attempts = 0
         self.tokens = [0, 0]  # input, output
         self.streams_cut = 0
+        self.cost_nano_usd = 0
+        self.saved_nano_usd = 0
+        self.unpriced = 0
 
 
 class Metrics:
@@ -68,6 +82,7 @@ class Metrics:
         self._learned: set[str] = set()
         self.reloads = {"ok": 0, "failed": 0}
         self.config_is_good = True
+        self.break_glass_is_on = False
         self.requests = 0
         self.errors = 0
         self.in_flight = 0
@@ -85,13 +100,14 @@ class Metrics:
         seconds = now_s - x.started_s
         self.requests += 1
         self.recent_request.observe(seconds)
-        if x.status >= 500 or x.flag in ("SD", "SE", "UT", "FT"):
+        if x.has_failed:
             self.errors += 1
         key = (x.team, x.route, x.model, x.provider, x.region)
         row = self.rows.get(key)
         if row is None:
             row = self._new_row(x)
-        row.codes[x.status] = row.codes.get(x.status, 0) + 1
+        codes = row.codes
+        codes[x.status] = codes.get(x.status, 0) + 1
         row.seconds.observe(seconds)
         row.attempts += x.attempts
         if x.first_token_s is not None:
@@ -101,9 +117,15 @@ class Metrics:
             row.overhead.observe(x.overhead_s)
         if x.flag in ("SD", "SE"):
             row.streams_cut += 1
-        if x.usage is not None:
-            row.tokens[0] += x.usage.input
-            row.tokens[1] += x.usage.output
+        usage = x.usage
+        if usage is not None:
+            row.tokens[0] += usage.input
+            row.tokens[1] += usage.output
+        if x.cost_nano_usd is not None:
+            row.cost_nano_usd += x.cost_nano_usd
+            row.saved_nano_usd += x.saved_nano_usd
+        if x.is_unpriced:
+            row.unpriced += 1
         return seconds
 
     def _new_row(self, x: Exchange) -> Row:

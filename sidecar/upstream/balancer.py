@@ -22,6 +22,10 @@ T = TypeVar("T")
 DECAY_S = 30.0
 # What an endpoint is taken for when no peer has been measured either: Linkerd's load biaser, for such APIs.
 UNKNOWN_S = 1.0
+# Closer than this two costs are the same, and chance decides: one slow sample must not move all requests.
+SAME_SHARE = 0.2
+# Added to every average, so that a few milliseconds of noise are no difference.
+NOISE_S = 0.02
 
 
 class Ewma:
@@ -64,7 +68,10 @@ def default_of(peers: Iterable[Ewma]) -> float:
 
 
 def choose(candidates: Sequence[T], cost: Callable[[T], float], random: Callable[[], float]) -> T:
-    """The cheaper of two candidates picked at random; equals take turns by chance. At least one is needed."""
+    """The cheaper of two candidates picked at random; equals (within 20 %) take turns by chance.
+
+    At least one is needed.
+    """
     count = len(candidates)
     if count == 1:
         return candidates[0]
@@ -74,7 +81,7 @@ def choose(candidates: Sequence[T], cost: Callable[[T], float], random: Callable
         index = int(random() * count)
         other = int(random() * (count - 1))
         first, second = candidates[index], candidates[other + (other >= index)]
-    difference = cost(first) - cost(second)
-    if difference == 0.0:
+    one, two = cost(first), cost(second)
+    if abs(one - two) <= SAME_SHARE * max(one, two):
         return first if random() < 0.5 else second
-    return first if difference < 0.0 else second
+    return first if one < two else second

@@ -4,16 +4,24 @@ Theory of operation. Three states:
 
 - *closed*: requests go there. It opens after `consecutive_failures` failures in a row, or when of at least
   `min_requests` attempts in the last `window_s` a share of `failure_ratio` failed. The first sees an
-  endpoint that is gone within a few requests, the second one that fails every other time.
+  endpoint that is gone within a few requests, the second one that fails every other time. The newest tenth
+  of the window is looked at alone as well, where it has twice as many attempts: ten good seconds must not
+  outvote the bad one that follows them. (Half of 50 requests a second failing, it opens within 2 s in 97 %
+  of all cases; by the whole window and the row alone in 80 %. Below a fifth of failures it changes nothing.)
 - *open*: out until `open_until_s`. What ends now was begun before and says nothing new.
 - *half-open*: the time is over and one attempt, the probe, is on its way; a second one only after it. If it
-  passes the breaker closes with a clean window, if it fails the breaker opens again. A probe that ended
-  without a verdict (the caller left) gives its place back. When every target is out, a request is let
-  through all the same: it is a probe too, taken early; its failure does not prolong what is running.
+  passes the breaker closes with a clean window, if it fails the next one follows `open_for_s` after it
+  began. A probe that ended without a verdict (the caller left) gives its place back. When every target is
+  out, a request is let through all the same: it is a probe too, taken early; its failure does not prolong
+  what is running.
 
-It stays open for `open_for_s` times the number of ejections in a row, at most 300 s (or `open_for_s`, if that
-is longer), and the number goes down by one for each 10 s closed: Envoy's outlier detection
-(`base_ejection_time`, `max_ejection_time`, `interval`). The window is Linkerd's: a ring of ten buckets.
+It opens for `open_for_s` times the number of ejections in a row, at most 300 s (or `open_for_s`, if that is
+longer), and the number goes down by one for each 10 s closed: Envoy's outlier detection
+(`base_ejection_time`, `max_ejection_time`, `interval`). An ejection is an opening, not a failed probe: an
+endpoint that fails again and again is trusted less each time, but one long outage is one ejection. Once its
+first spell is over the probes keep their pace: however long the outage lasts, a request tries the endpoint
+within `open_for_s` after its end, or as soon as a probe that still hangs in it has failed. The window is
+Linkerd's: a ring of ten buckets.
 
 One breaker belongs to one endpoint and outlives a reload. All times are monotonic seconds.
 """
@@ -32,6 +40,8 @@ HALF_OPEN: Final = "half_open"
 MAX_OPEN_S = 300.0
 DECAY_S = 10.0
 SLICES = 10
+# With `min_requests` alone a tenth of failures would open it by chance, several times an hour.
+NEWEST_FACTOR = 2
 
 
 class Tally:
@@ -74,6 +84,12 @@ class Tally:
             self._totals[turn] = self._marks[turn] = 0
         self._slice = current
 
+    @property
+    def newest(self) -> tuple[int, int]:
+        """Total and marked of the slice that was counted in last."""
+        turn = self._slice % SLICES
+        return self._totals[turn], self._marks[turn]
+
     def share(self, now_s: float) -> float:
         """The marked share; 0 without anything counted."""
         self.advance(now_s)
@@ -92,6 +108,7 @@ class Breaker:
         "_decayed_s",
         "_is_probing",
         "_limits",
+        "_probed_s",
         "_tally",
         "ejections",
         "open_until_s",
@@ -108,6 +125,7 @@ class Breaker:
         self.ejections = 0
         self._consecutive = 0
         self._is_probing = False
+        self._probed_s = 0.0  # when the last probe began
         self._changed_s = -math.inf  # when it last opened or closed
         self._decayed_s = 0.0  # up to when `ejections` has been counted down
         self._tally = Tally(config.window_s)
@@ -133,6 +151,7 @@ class Breaker:
         if self.state == CLOSED or self._is_probing:
             return False
         self._is_probing = True
+        self._probed_s = now_s
         self.state = HALF_OPEN
         return True
 
@@ -164,7 +183,7 @@ class Breaker:
             if ok:
                 self._close(now_s)
             else:
-                self._fail_probe(now_s, is_last)
+                self._fail_probe(now_s)
         elif self.state == CLOSED and began_s >= self._changed_s:
             self._count(ok, now_s, is_last)
 
@@ -186,19 +205,26 @@ class Breaker:
                 self._decay(now_s)
             return
         self._consecutive += 1
-        limits = self._limits
-        if self._consecutive >= limits.consecutive_failures or (
-            tally.total >= limits.min_requests and tally.marked >= limits.failure_ratio * tally.total
-        ):
+        if self._is_sick(tally):
             self._decay(now_s)
             self._open(now_s, is_last)
 
-    def _fail_probe(self, now_s: float, is_last: bool) -> None:
+    def _is_sick(self, tally: Tally) -> bool:
+        limits = self._limits
+        if self._consecutive >= limits.consecutive_failures:
+            return True
+        ratio, least = limits.failure_ratio, limits.min_requests
+        if tally.total >= least and tally.marked >= ratio * tally.total:
+            return True
+        total, failed = tally.newest
+        return total >= NEWEST_FACTOR * least and failed >= ratio * total
+
+    def _fail_probe(self, now_s: float) -> None:
         self._is_probing = False
-        if now_s < self.open_until_s:
-            self.state = OPEN
-        else:
-            self._open(now_s, is_last)
+        self.state = OPEN
+        if now_s >= self.open_until_s:
+            # From its beginning: a probe that hung for longer was wait enough, the outage may be over.
+            self.open_until_s = self._probed_s + self._limits.open_for_s
 
     def _open(self, now_s: float, is_last: bool) -> None:
         open_for_s = self._limits.open_for_s

@@ -19,10 +19,11 @@ MAX_MODELS = 1000
 class Speed:
     """What is known of one model's speed at one endpoint. The slownesses are None where it is not judged."""
 
-    __slots__ = ("first_token", "late", "late_plain")
+    __slots__ = ("first_token", "late", "late_plain", "whole")
 
     def __init__(self) -> None:
         self.first_token = Ewma()
+        self.whole = Ewma()  # of plain answers
         self.late: Slowness | None = None
         self.late_plain: Slowness | None = None
 
@@ -61,6 +62,11 @@ class Endpoint:
         self.failures = 0
         self.first_token = Window()
         self._speeds: dict[str, Speed] = {}
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing at all is known against it: not broken, not checked out, no model parked."""
+        return self.breaker.state is CLOSED and not self.is_checked_out and not self.parking
 
     def is_usable(self, credential: str, model: str, now_s: float) -> bool:
         """Whether a request may go there now: not broken, not checked out, not parked."""

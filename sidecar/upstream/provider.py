@@ -8,9 +8,10 @@ from sidecar.clock import Ticker
 from sidecar.config.model import Provider as ProviderConfig
 from sidecar.exchange import Exchange, RequestHead
 from sidecar.headers import CREDENTIALS, without
-from sidecar.upstream.balancer import default_of
+from sidecar.upstream.balancer import NOISE_S, Ewma, default_of
 from sidecar.upstream.endpoint import Endpoint
 from sidecar.upstream.locality import Localities, Panic, order
+from sidecar.upstream.locality import allowed as is_allowed
 from sidecar.upstream.queue import Slots
 from sidecar.upstream.retry import RetryBudget
 
@@ -62,11 +63,13 @@ class Provider:
     ) -> None:
         self.name = name
         self.endpoints = endpoints
+        self.only = endpoints[0] if len(endpoints) == 1 else None
         self.timeouts = config.timeouts
         self.retry = config.retry
         self.open_for_s = config.circuit_breaker.open_for_s
         self.wants_usage = "stream_usage" in config.capabilities
         self.continues_text = "prefill" in config.capabilities
+        self.is_break_glass = config.break_glass
         self.slots = state.slots
         self.budget = state.budget
         self.localities = Localities(endpoints, *home)
@@ -100,48 +103,58 @@ class Provider:
             head.credential = hashlib.blake2b(given, digest_size=8).hexdigest() if given else ""
         return head.credential
 
-    def only(self, model: str, credential: str, now_s: float) -> Endpoint | None:
-        """The one endpoint of a provider that has just one and may ask it: most requests need no order."""
-        if len(self.endpoints) != 1:
-            return None
-        endpoint = self.endpoints[0]
-        return endpoint if endpoint.is_usable(credential, model, now_s) else None
+    def allowed(self, x: Exchange) -> list[Endpoint]:
+        """The endpoints a request may go to at all: those in the caller's regions, or the one it needs."""
+        if x.pinned is not None:
+            return [e for e in self.endpoints if e is x.pinned]
+        if x.regions:
+            return [e for e in self.endpoints if is_allowed(e.region, x.regions)]
+        return self.endpoints
 
     def order(
-        self, model: str, credential: str, now_s: float, random: Random, *, sets_back: bool = False
+        self, model: str, x: Exchange, now_s: float, random: Random, *, sets_back: bool = False
     ) -> Order:
         """The endpoints to try for one request. `sets_back`: slow ones come last."""
-        if not sets_back and len(self.endpoints) == 1:
-            endpoint = self.endpoints[0]
-            if endpoint.is_usable(credential, model, now_s):
-                return Order((endpoint,), [], None)
-            return Order((), [], self._blocked_s(credential, model, now_s))
+        credential = self.credential(x)
+        endpoints = self.allowed(x)
+        if not sets_back and len(endpoints) == 1:
+            if endpoints[0].is_usable(credential, model, now_s):
+                return Order(endpoints, [], None)
+            return Order((), [], _blocked_s(endpoints, credential, model, now_s))
         slow: list[Endpoint] = []
         if sets_back:
-            slow = [e for e in self.endpoints if self._is_set_back(e, model, now_s)]
+            slow = [e for e in endpoints if self._is_set_back(e, model, now_s)]
             slow = [e for e in slow if e.is_usable(credential, model, now_s)]
-        default_s = default_of(e.speed(model).first_token for e in self.endpoints)
+
+        def average(endpoint: Endpoint) -> Ewma:
+            speed = endpoint.speed(model)
+            return speed.first_token if x.stream else speed.whole
+
+        default_s = default_of(map(average, endpoints))
 
         def is_well(endpoint: Endpoint) -> bool:
             return endpoint not in slow and endpoint.is_usable(credential, model, now_s)
 
         def cost(endpoint: Endpoint) -> float:
-            return (endpoint.in_flight + 1) * endpoint.speed(model).first_token.value(now_s, default_s)
+            return (endpoint.in_flight + 1) * (NOISE_S + average(endpoint).value(now_s, default_s))
 
-        well = order(self.localities.levels, is_well, cost, random.random)
+        levels = [endpoints] if x.pinned is not None else self.localities.within(x.regions)
+        well = order(levels, is_well, cost, random.random)
         first = next(well, None)
         if first is None:
-            return Order((), slow, None if slow else self._blocked_s(credential, model, now_s))
+            return Order((), slow, None if slow else _blocked_s(endpoints, credential, model, now_s))
         return Order(_chain(first, well), slow, None)
 
-    def closest(self, x: Exchange, now_s: float) -> Endpoint:
-        """One endpoint for what is never tried twice: the best that is not out, or else the first."""
-        well = self.order("", self.credential(x), now_s, _RANDOM).well
-        return next(iter(well), self.endpoints[0])
+    def closest(self, x: Exchange, now_s: float) -> Endpoint | None:
+        """One endpoint for what is never tried twice: the best that is not out, or else the first; None where
+        the caller's regions leave none."""
+        well = self.order("", x, now_s, _RANDOM).well
+        return next(iter(well), None) or next(iter(self.allowed(x)), None)
 
-    def last_resort(self, credential: str, model: str, now_s: float) -> Endpoint | None:
+    def last_resort(self, x: Exchange, model: str, now_s: float) -> Endpoint | None:
         """Every endpoint is out: once a second, the one whose time is over first."""
-        open_ = [e for e in self.endpoints if e.parking.until(credential, model, now_s) == 0.0]
+        credential = self.credential(x)
+        open_ = [e for e in self.allowed(x) if e.parking.until(credential, model, now_s) == 0.0]
         if not open_ or not self._panic.allows(now_s):
             return None
         return min(open_, key=lambda e: (e.is_checked_out, e.breaker.open_until_s))
@@ -159,11 +172,6 @@ class Provider:
                 return True
             late.take_probe(now_s)
         return False
-
-    def _blocked_s(self, credential: str, model: str, now_s: float) -> float | None:
-        ends = [e.parking.until(credential, model, now_s) for e in self.endpoints if e.breaker.allows(now_s)]
-        waits = [end - now_s for end in ends if end]
-        return min(waits) if waits and len(waits) == len(ends) else None
 
     # --- what is sent ---------------------------------------------------------------------------------
 
@@ -209,3 +217,10 @@ class Provider:
 def _chain(first: Endpoint, rest: Iterable[Endpoint]) -> Iterable[Endpoint]:
     yield first
     yield from rest
+
+
+def _blocked_s(endpoints: list[Endpoint], credential: str, model: str, now_s: float) -> float | None:
+    """When the first 429 is over, if nothing but 429s keeps the endpoints away."""
+    ends = [e.parking.until(credential, model, now_s) for e in endpoints if e.breaker.allows(now_s)]
+    waits = [end - now_s for end in ends if end]
+    return min(waits) if waits and len(waits) == len(ends) else None

@@ -60,6 +60,10 @@ class Ticket:
         """The caller leaves, or is done."""
         self._slots.release(self)
 
+    def take(self) -> None:
+        """Keep the granted slot without the ticket: `Slots.give_back` ends it now."""
+        self.is_granted = False
+
     def on_deadline(self) -> None:
         """The ticker's call: it waited long enough."""
         self._slots.refuse(self, TIMEOUT)
@@ -162,6 +166,23 @@ class Slots:
 
     # --- requests -------------------------------------------------------------------------------------
 
+    def try_take(self) -> bool:
+        """A slot at once, where one is free and nobody waits: no ticket is needed, `give_back` ends it."""
+        if self.in_use < self._max_requests and not self.waiting:
+            self.in_use += 1
+            return True
+        return False
+
+    def give_back(self, held_s: float) -> None:
+        """A slot is free again that was held for so long."""
+        self.in_use -= 1
+        self._samples += 1
+        # Within the first ten each counts the same.
+        weight = _WEIGHT if self._samples > _MIN_SAMPLES else 1.0 / self._samples
+        self._service_s += (held_s - self._service_s) * weight
+        if self.waiting:
+            self._grant()
+
     def request(self, priority: int, team: str, now_s: float) -> Ticket:
         """Ask for a slot: granted at once, refused at once, or waiting. Higher priorities go first."""
         ticket = Ticket(self)
@@ -181,10 +202,7 @@ class Slots:
         """Give back a slot or a place in the queue. Harmless for a ticket that holds neither."""
         if ticket.is_granted:
             ticket.is_granted = False
-            self.in_use -= 1
-            self._served(self._ticker.now_s - ticket._granted_s)
-            if self.waiting:
-                self._grant()
+            self.give_back(self._ticker.now_s - ticket._granted_s)
         elif ticket._line is not None:
             self._remove(ticket)
 
@@ -240,10 +258,6 @@ class Slots:
     def _pace_s(self) -> float:
         """Seconds from one freed slot to the next when all are in use; 0 while too little is known."""
         return self._service_s / self._max_requests if self._samples >= _MIN_SAMPLES else 0.0
-
-    def _served(self, seconds: float) -> None:
-        self._samples += 1
-        self._service_s += (seconds - self._service_s) * max(_WEIGHT, 1.0 / self._samples)
 
     def _remove(self, ticket: Ticket) -> None:
         line = ticket._line

@@ -20,25 +20,28 @@ MAX_JITTER_S = 0.25
 class RetryBudget:
     """At most `share` extra tries a request over `span_s`, or `floor_per_s`, whichever allows more."""
 
-    __slots__ = ("_floor", "_share", "_tally")
+    __slots__ = ("_floor", "_share", "_tally", "requests")
 
     def __init__(self, share: float = 0.2, floor_per_s: float = 3.0, span_s: float = 10.0) -> None:
         self._share = share
         self._floor = floor_per_s * span_s
         self._tally = Tally(span_s)  # of requests; marked: tries spent
+        self.requests = 0  # since the last `advance`: whoever sends one adds it here, which costs nothing
 
     def configure(self, share: float) -> None:
         """Go on with another share."""
         self._share = share
 
-    def request(self, now_s: float) -> None:
-        """Count a request, once, however often it is tried."""
-        self._tally.add(now_s, 1, 0)
+    def advance(self, now_s: float) -> None:
+        """Take in the requests counted since the last call; call it once a second."""
+        self._tally.add(now_s, self.requests, 0)
+        self._tally.advance(now_s)
+        self.requests = 0
 
     def try_spend(self, now_s: float) -> bool:
         """Take one extra try out of the budget; False when there is none left."""
+        self.advance(now_s)
         tally = self._tally
-        tally.advance(now_s)
         if tally.marked + 1 > max(self._share * tally.total, self._floor):
             return False
         tally.add(now_s, 0, 1)

@@ -11,6 +11,7 @@ Each figure is the best of several repeats: noise only ever adds. It includes th
 which "empty call" shows.
 """
 
+import json
 import sys
 import timeit
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from collections.abc import Callable
 import httptools
 import orjson
 
+from sidecar.openai import read_call
+from sidecar.splice import duplicates, is_usual, replace_model
 from tests.bench import traffic
 
 Call = Callable[[], object]
@@ -71,6 +74,46 @@ def _httptools_headers() -> Call:
     request = traffic.http_request(8080, traffic.PLAIN_REQUEST)
     parser = httptools.HttpRequestParser(Collector())
     return lambda: parser.feed_data(request)
+
+
+@part("openai: read_call, 400 B request")
+def _read_call() -> Call:
+    body = traffic.PLAIN_REQUEST
+    return lambda: read_call(body)
+
+
+@part("openai: read_call, 400 B request with blanks")
+def _read_call_with_blanks() -> Call:
+    body = json.dumps(orjson.loads(traffic.PLAIN_REQUEST)).encode()
+    return lambda: read_call(body)
+
+
+@part("openai: read_call, 26 MiB of images")
+def _read_large_call() -> Call:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "Zm9v" * 1_700_000}}
+    body = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": [image] * 4}]})
+    return lambda: read_call(body)
+
+
+@part("splice: is_usual, 400 B request")
+def _is_usual() -> Call:
+    body = traffic.PLAIN_REQUEST
+    document = orjson.loads(body)
+    return lambda: is_usual(body, document)
+
+
+@part("splice: duplicates, 250 KB of decoys")
+def _duplicates() -> Call:
+    body = b'{"model":"m","x":[%b]}' % b",".join([b'{"model": 1}'] * 19_000)
+    document = orjson.loads(body)
+    return lambda: duplicates(body, document, ("model",))
+
+
+@part("splice: replace_model, 400 B request")
+def _replace_model() -> Call:
+    body = traffic.PLAIN_REQUEST
+    document = orjson.loads(body)
+    return lambda: replace_model(body, document, "another/model")
 
 
 def nanoseconds(call: Call) -> float:

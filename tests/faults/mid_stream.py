@@ -35,6 +35,11 @@ async def cut(case: Case) -> None:
                 check_told(case, here, heard)
                 case.at_least("text that had arrived", len(heard.text), 1)
                 case.equal("tries at A, B, C, not resumed", here.attempts, (2, 1, 0))
+    # To repeat what the caller has takes B longer than a first token may.
+    async with world(interval_s=0.02) as here:
+        here.a.scenario.update({"cut_after_events": CUT_AT})
+        check_whole(case, here, await ask(here.sidecar.url))
+        case.equal("tries at A, B, C, at a model's pace", here.attempts, (1, 1, 0))
 
 
 async def stalled(case: Case) -> None:

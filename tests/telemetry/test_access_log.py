@@ -21,6 +21,7 @@ from tests.support.raw import post
 from tests.support.running import Running, config_for, running
 from tests.support.waiting import until
 
+AT_NS = time.time_ns()
 FIELDS = [
     "time",
     "request_id",
@@ -44,6 +45,7 @@ FIELDS = [
     "tokens_in",
     "tokens_out",
     "tokens_cached",
+    "cost_usd",
 ]
 
 
@@ -66,8 +68,9 @@ def log_of(path: Path) -> AccessLog:
 def test_a_line_has_all_fields_and_the_facts_of_its_request(tmp_path: Path) -> None:
     log = log_of(tmp_path / "log")
     x = finished(stream=True, flag="SD", first_token_s=0.25, overhead_s=0.0001, usage=Usage(9, 5, cached=2))
+    x.cost_nano_usd = 1500
     x.bytes_sent, x.bytes_received = 600, 400
-    log.write(x, 1.5)
+    log.write(x, 1.5, AT_NS)
     log.close()
     (line,) = lines_of(tmp_path / "log")
     assert sorted(line) == sorted(FIELDS)
@@ -95,12 +98,13 @@ def test_a_line_has_all_fields_and_the_facts_of_its_request(tmp_path: Path) -> N
         "tokens_in": 9,
         "tokens_out": 5,
         "tokens_cached": 2,
+        "cost_usd": 0.0000015,
     }
 
 
 def test_what_is_not_known_is_null(tmp_path: Path) -> None:
     log = log_of(tmp_path / "log")
-    log.write(finished(), 0.001)
+    log.write(finished(), 0.001, AT_NS)
     log.close()
     (line,) = lines_of(tmp_path / "log")
     unknown = ("first_token_ms", "overhead_ms", "tokens_in", "tokens_out", "tokens_cached")
@@ -110,7 +114,7 @@ def test_what_is_not_known_is_null(tmp_path: Path) -> None:
 @pytest.mark.parametrize("model", ['a"b\\c', "河流 🌊", "line\nbreak", "%d %s {}", "\u2028"])
 def test_a_name_from_outside_cannot_break_the_line(tmp_path: Path, model: str) -> None:
     log = log_of(tmp_path / "log")
-    log.write(finished(model=model, flag="-"), 0.1)
+    log.write(finished(model=model, flag="-"), 0.1, AT_NS)
     log.close()
     (line,) = lines_of(tmp_path / "log")
     assert line["model"] == model
@@ -161,11 +165,11 @@ async def sidecar(provider: DemoProvider, log_path: Path) -> AsyncIterator[Runni
 def test_a_file_moved_away_is_opened_again(tmp_path: Path) -> None:
     path, moved = tmp_path / "log", tmp_path / "log.1"
     log = log_of(path)
-    log.write(finished(model="first"), 0.1)
+    log.write(finished(model="first"), 0.1, AT_NS)
     log.flush()
     wait_for(lambda: path.stat().st_size > 0)
     path.rename(moved)
-    log.write(finished(model="second"), 0.1)
+    log.write(finished(model="second"), 0.1, AT_NS)
     log.close()
     assert [line["model"] for line in lines_of(moved)] == ["first"]
     assert [line["model"] for line in lines_of(path)] == ["second"]
@@ -175,7 +179,7 @@ def test_many_lines_go_out_without_waiting_for_the_second(tmp_path: Path) -> Non
     path = tmp_path / "log"
     log = log_of(path)
     for _ in range(FLUSH_LINES):
-        log.write(finished(), 0.1)
+        log.write(finished(), 0.1, AT_NS)
     wait_for(lambda: len(lines_of(path)) == FLUSH_LINES)
     log.close()
 
@@ -183,7 +187,7 @@ def test_many_lines_go_out_without_waiting_for_the_second(tmp_path: Path) -> Non
 def test_what_was_logged_last_is_written_at_the_end(tmp_path: Path) -> None:
     log = log_of(tmp_path / "log")
     for _ in range(3):
-        log.write(finished(), 0.1)
+        log.write(finished(), 0.1, AT_NS)
     log.close()
     assert len(lines_of(tmp_path / "log")) == 3
 
@@ -192,7 +196,7 @@ def test_a_log_that_is_off_writes_nothing_and_needs_no_thread() -> None:
     before = threading.active_count()
     log = AccessLog("off")
     log.start()
-    log.write(finished(), 0.1)
+    log.write(finished(), 0.1, AT_NS)
     log.close()
     assert threading.active_count() == before
 
@@ -216,7 +220,7 @@ def test_a_writer_that_is_stuck_holds_nobody_up_and_the_surplus_is_dropped_and_c
     try:
         started = time.monotonic()
         while not log.dropped:
-            log.write(finished(path="x" * 4000), 0.1)
+            log.write(finished(path="x" * 4000), 0.1, AT_NS)
             written += 1
             assert written * 4000 < 3 * MAX_WAITING_BYTES
         took_s = time.monotonic() - started
@@ -248,7 +252,7 @@ def test_lines_that_could_not_be_written_are_counted_and_said_once_a_batch(
     (folder / "log").unlink()
     folder.rmdir()
     for _ in range(3):
-        log.write(finished(), 0.1)
+        log.write(finished(), 0.1, AT_NS)
     log.close()
     assert log.dropped == 3
     assert len(caplog.records) == 1

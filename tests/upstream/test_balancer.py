@@ -107,14 +107,14 @@ def test_equals_take_turns(seed: int, count: int) -> None:
 def test_each_is_chosen_as_often_as_two_random_picks_leave_it_the_cheaper(seed: int, count: int) -> None:
     pairs = count * (count - 1) / 2
     expected = [(count - 1 - rank) / pairs for rank in range(count)]
-    assert shares([float(rank) for rank in range(count)], seed) == pytest.approx(expected, abs=0.02)
+    assert shares([1.5**rank for rank in range(count)], seed) == pytest.approx(expected, abs=0.02)
     assert expected[-1] == 0.0
 
 
 @given(st.lists(SECONDS, min_size=2, max_size=9), st.integers())
 def test_the_most_expensive_is_never_chosen(costs: list[float], seed: int) -> None:
     worst = max(costs)
-    if costs.count(worst) == 1:
+    if sum(cost >= 0.8 * worst for cost in costs) == 1:  # none is its equal
         chosen = choose(range(len(costs)), costs.__getitem__, random.Random(seed).random)
         assert costs[chosen] < worst
 

@@ -47,6 +47,14 @@ def probe(one: Breaker, ok: bool, now_s: float, *, is_last: bool = False) -> Non
     one.record(ok, now_s, is_probe=True, is_last=is_last)
 
 
+def relapse(one: Breaker, *, is_last: bool = False) -> float:
+    """It comes back and fails again at once; returns when."""
+    now_s = one.open_until_s
+    probe(one, True, now_s)
+    fail(one, now_s, is_last=is_last)
+    return now_s
+
+
 # --- opening -------------------------------------------------------------------------------------------
 
 
@@ -94,6 +102,28 @@ def test_a_few_failures_among_many_do_not_open_it() -> None:
     assert state_of(one) == "closed"
 
 
+def test_a_good_past_does_not_outvote_a_second_that_is_half_bad() -> None:
+    one = breaker()
+    for step in range(900):
+        one.record(True, START_S + step / 100)
+    for step in range(19):
+        one.record(step % 2 == 1, START_S + 9.0 + step / 100)
+    assert state_of(one) == "closed"  # of 19 in the new second
+    one.record(True, START_S + 9.2)
+    one.record(False, START_S + 9.3)
+    assert one.failure_share(START_S + 9.3) < 0.02
+    assert state_of(one) == "open"
+
+
+def test_a_few_bad_moments_of_a_quiet_second_are_judged_by_the_whole_window() -> None:
+    one = breaker()
+    for step in range(30):
+        one.record(True, START_S + step / 10)
+    for step in range(18):
+        one.record(step % 2 == 1, START_S + 3.0 + step / 20)
+    assert state_of(one) == "closed"
+
+
 def test_failures_older_than_the_window_do_not_count() -> None:
     one = breaker(consecutive_failures=100)
     fail(one, START_S, times=9)
@@ -133,7 +163,7 @@ def test_only_the_probe_decides_while_it_is_under_way() -> None:
     assert state_of(one) == "half_open"
     assert not one.allows(START_S + 31.0)
     one.record(False, START_S + 31.0, is_probe=True)
-    assert one.open_until_s == START_S + 91.0
+    assert (state_of(one), one.open_until_s) == ("open", START_S + 60.0)
 
 
 def test_a_passed_probe_closes_it_with_a_clean_window() -> None:
@@ -156,11 +186,31 @@ def test_a_probe_passes_at_its_first_content() -> None:
     assert state_of(one) == "open"
 
 
-def test_a_failed_probe_opens_it_for_longer() -> None:
+def test_a_failed_probe_opens_it_as_long_as_before() -> None:
     one = opened()
-    probe(one, False, START_S + 30.0)
-    assert (state_of(one), one.open_until_s, one.ejections) == ("open", START_S + 90.0, 2)
-    assert not one.allows(START_S + 89.0)
+    for turn in range(1, 20):
+        probe(one, False, START_S + 30.0 * turn)
+        assert (state_of(one), one.ejections) == ("open", 1)
+        assert not one.allows(START_S + 30.0 * turn + 29.9)
+        assert one.allows(START_S + 30.0 * turn + 30.0)
+
+
+def test_the_next_probe_waits_from_the_beginning_of_the_last() -> None:
+    one = opened()
+    assert one.take(START_S + 30.0)
+    one.record(False, START_S + 50.0, is_probe=True)
+    assert not one.allows(START_S + 59.9)
+    assert one.allows(START_S + 60.0)
+
+
+def test_a_probe_that_hung_is_followed_by_the_next_at_once_and_by_one_only() -> None:
+    one = opened()
+    assert one.take(START_S + 30.0)
+    assert not one.allows(START_S + 74.0)
+    one.record(False, START_S + 75.0, is_probe=True)
+    assert one.allows(START_S + 75.0)
+    assert one.take(START_S + 75.0)
+    assert not one.allows(START_S + 75.0)
 
 
 def test_a_probe_without_a_verdict_gives_its_place_back() -> None:
@@ -192,6 +242,13 @@ def test_a_last_resort_is_a_probe_taken_early() -> None:
     assert state_of(one) == "closed"
 
 
+def test_a_last_resort_that_fails_after_the_time_is_over_counts_from_its_beginning() -> None:
+    one = opened()
+    assert one.take(START_S + 20.0)
+    one.record(False, START_S + 31.0, is_probe=True)
+    assert (state_of(one), one.open_until_s) == ("open", START_S + 50.0)
+
+
 def test_attempts_from_before_the_recovery_do_not_open_it_again() -> None:
     one = opened()
     probe(one, True, START_S + 30.0)
@@ -211,8 +268,7 @@ def test_ejections_in_a_row_grow_up_to_five_minutes() -> None:
     one = opened()
     lengths = []
     for _ in range(14):
-        now_s = one.open_until_s
-        probe(one, False, now_s)
+        now_s = relapse(one)
         lengths.append(one.open_until_s - now_s)
     assert lengths == [min(30.0 * n, MAX_OPEN_S) for n in range(2, 16)]
     assert one.ejections == 10  # no more than the time can show
@@ -220,17 +276,46 @@ def test_ejections_in_a_row_grow_up_to_five_minutes() -> None:
 
 def test_a_longer_open_for_is_its_own_limit() -> None:
     one = opened(open_for_s=400.0)
-    probe(one, False, START_S + 400.0)
-    assert one.open_until_s == START_S + 800.0
+    now_s = relapse(one)
+    assert one.open_until_s == now_s + 400.0
 
 
 def test_the_last_target_is_not_ejected_for_longer() -> None:
     one = breaker()
     fail(one, START_S, is_last=True)
     assert one.open_until_s == START_S + 30.0
-    for turn in range(1, 5):
-        probe(one, False, START_S + 30.0 * turn, is_last=True)
-    assert (one.open_until_s, one.ejections) == (START_S + 150.0, 1)
+    for _ in range(4):
+        now_s = relapse(one, is_last=True)
+        assert (one.open_until_s, one.ejections) == (now_s + 30.0, 1)
+
+
+def test_a_relapse_is_served_in_full_and_then_probed_at_the_usual_pace() -> None:
+    one = opened()
+    relapse(one)
+    now_s = relapse(one)
+    assert one.open_until_s == now_s + 90.0
+    probe(one, False, now_s + 90.0)
+    assert (one.open_until_s, one.ejections) == (now_s + 120.0, 3)
+
+
+@given(
+    outage_s=st.floats(0.0, 3600.0, allow_nan=False),
+    open_for_s=st.floats(1.0, 120.0, allow_nan=False),
+    gives_up_after_s=st.floats(0.0, 60.0, allow_nan=False),
+)
+def test_the_way_back_does_not_depend_on_how_long_the_outage_was(
+    outage_s: float, open_for_s: float, gives_up_after_s: float
+) -> None:
+    one = opened(open_for_s=open_for_s)
+    healed_s = START_S + outage_s
+    now_s = one.open_until_s
+    while now_s < healed_s:
+        assert one.take(now_s)
+        end_s = now_s + gives_up_after_s
+        one.record(False, end_s, is_probe=True)
+        now_s = max(end_s, one.open_until_s)
+    assert one.allows(now_s)
+    assert now_s - healed_s <= max(open_for_s, gives_up_after_s) + 1e-6
 
 
 def test_a_relapse_is_longer_and_health_makes_up_for_it() -> None:
@@ -262,7 +347,7 @@ def test_a_reload_keeps_what_is_known() -> None:
     one.configure(CircuitBreaker(open_for_s=5.0, window_s=60.0))
     assert (state_of(one), one.open_until_s) == ("open", START_S + 30.0)
     probe(one, False, START_S + 30.0)
-    assert one.open_until_s == START_S + 40.0
+    assert one.open_until_s == START_S + 35.0
 
 
 def test_a_reload_that_keeps_the_window_keeps_its_counts() -> None:
@@ -316,13 +401,14 @@ class Reference:
         self.ejections = 0
         self.closed_s = -math.inf
         self.is_probing = False
+        self.probed_s = 0.0
         self.row = 0
         self.window: list[tuple[float, bool]] = []
 
-    def take(self) -> bool:
+    def take(self, now_s: float) -> bool:
         if self.state == "closed" or self.is_probing:
             return False
-        self.state, self.is_probing = "half_open", True
+        self.state, self.is_probing, self.probed_s = "half_open", True, now_s
         return True
 
     def record(self, ok: bool, now_s: float, is_probe: bool, is_last: bool) -> None:
@@ -331,10 +417,10 @@ class Reference:
             if ok:
                 self.state, self.open_until_s, self.row, self.window = "closed", 0.0, 0, []
                 self.closed_s = now_s
-            elif now_s < self.open_until_s:
-                self.state = "open"
             else:
-                self.open(now_s, is_last)
+                self.state = "open"
+                if now_s >= self.open_until_s:
+                    self.open_until_s = self.probed_s + self.config.open_for_s
         elif self.state == "closed":
             self.decay(now_s)
             self.row = 0 if ok else self.row + 1
@@ -352,9 +438,12 @@ class Reference:
         step_s = self.config.window_s / SLICES
         oldest = int(now_s / step_s) - SLICES + 1
         recent = [ok for when_s, ok in self.window if int(when_s / step_s) >= oldest]
-        share = recent.count(False) / len(recent)
-        return self.row >= self.config.consecutive_failures or (
-            len(recent) >= self.config.min_requests and share >= self.config.failure_ratio
+        newest = [ok for when_s, ok in self.window if int(when_s / step_s) == int(now_s / step_s)]
+        least, ratio = self.config.min_requests, self.config.failure_ratio
+        return (
+            self.row >= self.config.consecutive_failures
+            or (len(recent) >= least and recent.count(False) / len(recent) >= ratio)
+            or (len(newest) >= 2 * least and newest.count(False) / len(newest) >= ratio)
         )
 
     def decay(self, now_s: float) -> None:
@@ -402,7 +491,7 @@ class BreakerMachine(RuleBasedStateMachine):
         for _ in range(count):
             if self.breaker.allows(self.now_s) or is_last_resort:
                 is_probe = self.breaker.take(self.now_s)
-                assert is_probe == self.reference.take()
+                assert is_probe == self.reference.take(self.now_s)
                 self.attempts.append(is_probe)
 
     @precondition(lambda self: self.attempts)
@@ -449,10 +538,16 @@ TestAgainstTheReference.settings = settings(
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5])
-def test_a_sick_endpoint_is_out_within_two_seconds(share: float) -> None:
-    """At 100 requests a second, of which all or half fail."""
+@pytest.mark.parametrize("good_before_s", [0, 20])
+def test_a_sick_endpoint_is_out_within_two_seconds(share: float, good_before_s: int) -> None:
+    """At 100 requests a second, of which all or half fail; with as many good ones before, or none."""
     source = random.Random(17)
-    one = breaker()
-    for step in range(200):
-        one.record(source.random() >= share, START_S + step / 100)
-    assert one.state == "open"
+    late = 0
+    for _ in range(100):
+        one = breaker()
+        for step in range(-100 * good_before_s, 0):
+            one.record(True, START_S + step / 100)
+        for step in range(200):
+            one.record(source.random() >= share, START_S + step / 100)
+        late += state_of(one) != "open"
+    assert late <= 2
