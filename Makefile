@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
 
-.PHONY: run test check format bench bench-quick faults parts clean
+.PHONY: run test check format bench bench-quick faults torture parts clean
 
 run: $(READY)  ## the demo: three simulated regions and the sidecar before them
 	$(BIN)/sidecar demo
@@ -30,6 +30,9 @@ bench-quick: $(BENCH_READY)  ## the same in 40 seconds, and noisier
 
 faults: $(READY)  ## every fault under load, with a scorecard; about 12 minutes, ARGS=--fast for 2
 	$(BIN)/python -m tests.faults $(ARGS)
+
+torture: $(READY)  ## thousands of disconnects, a million events; about a minute
+	$(BIN)/python -m tests.faults.torture $(ARGS)
 
 parts: $(READY)  ## nanoseconds of single functions
 	$(BIN)/python -m tests.bench.parts $(ARGS)

@@ -5,13 +5,21 @@ by what it allows itself. What the provider reports settles it. A stream that wa
 without figures is settled at what was delivered, about a token for each event.
 """
 
+import logging
+import time
+from collections.abc import Callable
+
 from sidecar.attempt import Account, Attempt
 from sidecar.config.model import Config
 from sidecar.exchange import Exchange, Reply, Usage
 from sidecar.openai import Call
+from sidecar.policy.balances import Status
+from sidecar.policy.budget import Budgets
 from sidecar.policy.callers import Caller
+from sidecar.policy.downgrade import cheapest_within, worst_case_nano_usd
+from sidecar.policy.exceeded import Exceeded, refusal
 from sidecar.policy.rate_limit import Limiter
-from sidecar.routing.plan import Plan
+from sidecar.routing.plan import Candidate, Plan
 from sidecar.usage.estimator import Estimator
 from sidecar.usage.ledger import Ledger
 from sidecar.usage.pricing import Pricing
@@ -20,71 +28,157 @@ from sidecar.usage.rows import Entry, Labels
 # What a request is taken for that says nothing of its output, to a model of which nothing is said either.
 DEFAULT_OUTPUT_TOKENS = 4096
 
+_log = logging.getLogger("sidecar")
+
 
 class Accounts:
-    """The limits, prices and the ledger of the process. They outlive reloads."""
+    """The limits, budgets, prices and the ledger of the process. They outlive reloads."""
 
-    def __init__(self, config: Config, ledger: Ledger | None) -> None:
+    def __init__(self, config: Config, ledger: Ledger | None, wall: Callable[[], float] = time.time) -> None:
         self.ledger = ledger
         self.limiter = Limiter(config)
+        self.budgets = Budgets(config, _warn_of)
         self._estimator = Estimator()
+        self._wall = wall
         self.configure(config)
 
     def configure(self, config: Config) -> None:
         """Go on with other limits and prices."""
         self.limiter.configure(config)
+        self.budgets.configure(config)
         self._pricing = Pricing(config.models, config.telemetry.baseline)
         if self.ledger is not None:
             self.ledger.configure(frozenset(config.models))
         self._limits = bool(config.tiers)
         self._counts_tokens = any(tier.tokens_per_minute is not None for tier in config.tiers.values())
+        self._has_budgets = bool(config.budgets)
         has_prices = any(model.price is not None for model in config.models.values())
         # Without any of these a request has no account, and costs nothing here.
         self.is_on = self._limits or has_prices or self.ledger is not None
+
+    def restore(self) -> None:
+        """Let budgets begin at what the ledger says was spent before; it reads the disk."""
+        since_s = self.budgets.since_unix_s(self._wall())
+        if self.ledger is not None and since_s is not None:
+            self.budgets.restore(self.ledger.spent(since_s), self._wall())
 
     # --- before a request -----------------------------------------------------------------------------
 
     def admit(
         self, x: Exchange, attempt: Attempt, caller: Caller, call: Call | None, plan: Plan, now_s: float
-    ) -> Reply | None:
-        """Open the request's account; a refusal where the caller's limits leave no room for it."""
+    ) -> Plan | Reply:
+        """Open the request's account; a refusal where the caller's limits leave no room for it.
+
+        Returns the plan to go by, which is another one where a budget is used up and the route goes down.
+        """
         first = plan.candidates[0]
         tokens_in = self._estimator.estimate(first.model, len(x.body)) if call is not None else 0
         account = attempt.account = Account(caller, tokens_in)
-        if not self._limits:
+        if self._limits:
+            tokens = 0
+            if call is not None and self._counts_tokens:
+                output = call.max_output or (first.max_output or DEFAULT_OUTPUT_TOKENS) * call.choices
+                tokens = tokens_in + output
+            # A key decides only where it goes to the provider that knows it.
+            counted = caller.unforwarded if first.provider.has_own_key else caller
+            admission = account.admission = self.limiter.admit(counted, tokens, now_s)
+            if admission is not None and admission.refusal is not None:
+                return admission.refusal
+        if self._has_budgets and call is not None:
+            return self._within_budget(account, call, plan)
+        return plan
+
+    def _within_budget(self, account: Account, call: Call, plan: Plan) -> Plan | Reply:
+        exceeded = self._reserve(account, call, plan.candidates[0])
+        if exceeded is None:
+            return plan
+        if exceeded.status.at_limit == "downgrade":
+            cheapest = cheapest_within(
+                plan.cheaper,
+                lambda candidate: self._worst_case(account, call, candidate),
+                self.budgets,
+                account.caller,
+                self._wall(),
+            )
+            if cheapest is not None and self._reserve(account, call, cheapest) is None:
+                return plan.instead(cheapest)
+        return refusal(exceeded)
+
+    # --- between tries --------------------------------------------------------------------------------
+
+    def purse(self, account: Account, call: Call | None) -> Callable[[Candidate], bool] | None:
+        """Whether there is money for a try of a model, as a question for later; None: there always is."""
+        if not self._has_budgets or call is None:
             return None
-        tokens = 0
-        if call is not None and self._counts_tokens:
-            tokens = tokens_in + (call.max_output or first.max_output or DEFAULT_OUTPUT_TOKENS)
-        # A key decides only where it goes to the provider that knows it.
-        counted = caller.unforwarded if first.provider.has_own_key else caller
-        admission = account.admission = self.limiter.admit(counted, tokens, now_s)
-        return None if admission is None else admission.refusal
+
+        def affords(candidate: Candidate) -> bool:
+            if account.reserved_for is candidate:
+                return True
+            worst_nano_usd = self._worst_case(account, call, candidate)
+            return self.budgets.has_room(account.caller, candidate.model, worst_nano_usd, self._wall())
+
+        return affords
+
+    def moves_to(self, account: Account, call: Call | None, candidate: Candidate, now_s: float) -> bool:
+        """Pay for a try at another target; False where there is no room for it.
+
+        Break-glass is for emergencies, not for more of everything: what it serves counts twice.
+        """
+        admission = account.admission
+        if candidate.provider.is_break_glass and admission is not None and not admission.take_another(now_s):
+            return False
+        if not self._has_budgets or call is None or account.reserved_for is candidate:
+            return True
+        if account.reservation is not None:
+            account.reservation.release()
+        return self._reserve(account, call, candidate) is None
+
+    def charge_part(self, account: Account, candidate: Candidate, usage: Usage | None, events: int) -> None:
+        """A stream broke off: what it cost is spent, and the next try needs a reservation of its own."""
+        if account.reservation is not None:
+            tariff = self._pricing.tariff(candidate.model)
+            part = usage or Usage(account.tokens_in, events)
+            account.reservation.settle(0 if tariff is None else tariff.cost_nano_usd(part), self._wall())
+        account.reservation = account.reserved_for = None
+
+    def _reserve(self, account: Account, call: Call, candidate: Candidate) -> Exceeded | None:
+        worst_nano_usd = self._worst_case(account, call, candidate)
+        reserved = self.budgets.reserve(account.caller, candidate.model, worst_nano_usd, self._wall())
+        if isinstance(reserved, Exceeded):
+            account.reservation = account.reserved_for = None
+            return reserved
+        account.reservation, account.reserved_for = reserved, candidate
+        return None
+
+    def _worst_case(self, account: Account, call: Call, candidate: Candidate) -> int | None:
+        tariff = self._pricing.tariff(candidate.model)
+        return worst_case_nano_usd(
+            tariff, account.tokens_in, call.max_output, candidate.max_output, call.choices
+        )
 
     # --- after it -------------------------------------------------------------------------------------
 
     def settle(self, x: Exchange, attempt: Attempt, now_s: float) -> None:
-        """Book what a request cost: in its caller's buckets, in the ledger, and on the exchange for metrics
-        and log."""
+        """Book what a request cost: in its caller's buckets and budgets, in the ledger, and on the exchange
+        for metrics and log."""
         account = attempt.account
         if account is None:
             return
         usage = self._last_usage(x, attempt, account)
         if account.admission is not None:
-            account.admission.settle(self._used_tokens(x, attempt, account, usage), now_s)
+            account.admission.settle(self._used_tokens(attempt, account, usage), now_s)
         for part in attempt.parts:
             candidate, endpoint = part.target.candidate, part.target.endpoint
             place = (candidate.model, candidate.provider.name, endpoint.region)
             part_usage = part.usage or Usage(account.tokens_in, part.events)
             self._book(x, account, place, part_usage, now_s, is_request=False)
-        self._book(
-            x,
-            account,
-            (x.model, x.provider, x.region),
-            usage,
-            now_s,
-            attempts=x.attempts - len(attempt.parts),
-        )
+        place = (x.model, x.provider, x.region)
+        attempts = max(0, x.attempts - len(attempt.parts))
+        cost_nano_usd = self._book(x, account, place, usage, now_s, attempts=attempts)
+        if account.reservation is not None:
+            if cost_nano_usd is None and attempt.answer is not None and attempt.answer.status == 200:
+                cost_nano_usd = account.reservation.nano_usd  # it cost something, and nobody says what
+            account.reservation.settle(cost_nano_usd or 0, self._wall())
 
     def _last_usage(self, x: Exchange, attempt: Attempt, account: Account) -> Usage | None:
         """Of the answer that came last, as far as it came; without what broke off before it."""
@@ -95,9 +189,11 @@ class Accounts:
             self._estimator.observe(x.model, x.bytes_received, usage.input)
         elif reader is not None and reader.events and not reader.is_complete:
             usage = Usage(account.tokens_in, reader.events)
+        elif x.flag == "DC" and attempt.under_way is not None:
+            usage = Usage(account.tokens_in, 0)  # its caller left; what it asked has been read all the same
         return usage
 
-    def _used_tokens(self, x: Exchange, attempt: Attempt, account: Account, usage: Usage | None) -> int:
+    def _used_tokens(self, attempt: Attempt, account: Account, usage: Usage | None) -> int:
         """What the limits count: every token of every part; all that was reserved where nobody says."""
         tokens = sum(
             p.usage.input + p.usage.output if p.usage else account.tokens_in + p.events for p in attempt.parts
@@ -121,8 +217,9 @@ class Accounts:
         *,
         attempts: int = 1,
         is_request: bool = True,
-    ) -> None:
-        """One part, with the model, provider and region it came from, in the ledger and on the exchange."""
+    ) -> int | None:
+        """One part, with the model, provider and region it came from, in the ledger and on the exchange; its
+        cost, if that is known."""
         tariff = self._pricing.tariff(place[0])
         cost, saved = None, 0
         if usage is not None and tariff is not None:
@@ -133,9 +230,17 @@ class Accounts:
         elif usage is not None and (usage.input or usage.output):
             x.is_unpriced = True
         if self.ledger is None:
-            return
+            return cost
         version = "" if tariff is None else tariff.version
         labels: Labels = (x.team, account.caller.id, x.route, *place, version, x.status // 100)
         duration_ms = int((now_s - x.started_s) * 1e3)
         entry = Entry(labels, usage, cost, saved, attempts, duration_ms, x.has_failed, is_request)
         self.ledger.record(entry)
+        return cost
+
+
+def _warn_of(status: Status) -> None:
+    spent, limit = status.spent_nano_usd / 1e9, status.limit_nano_usd / 1e9
+    _log.warning(
+        "budget %s: %s %s has spent $%.2f of $%.2f", status.name, status.per, status.whom, spent, limit
+    )

@@ -9,9 +9,10 @@ from sidecar.answer import STREAM, Answer
 from sidecar.errors import MISMATCH, ProxyError, Retry, Unreachable, blocked, no_healthy_upstream
 from sidecar.exchange import Exchange, Usage
 from sidecar.openai import Call
+from sidecar.policy.budget import Reservation
 from sidecar.policy.callers import Caller
 from sidecar.policy.rate_limit import Admission
-from sidecar.routing.plan import Plan
+from sidecar.routing.plan import Candidate, Plan
 from sidecar.tries import Target, Tries
 from sidecar.upstream import verdict as verdicts
 from sidecar.upstream.verdict import GOOD, OURS, SERVER_FAILED, Verdict
@@ -23,12 +24,14 @@ _REUSED_ONLY = Retry.REUSED_ONLY
 class Account:
     """What a request is paid with: who calls, and what was taken beforehand."""
 
-    __slots__ = ("admission", "caller", "tokens_in")
+    __slots__ = ("admission", "caller", "reservation", "reserved_for", "tokens_in")
 
     def __init__(self, caller: Caller, tokens_in: int) -> None:
         self.caller = caller
         self.tokens_in = tokens_in  # as estimated
         self.admission: Admission | None = None
+        self.reservation: Reservation | None = None  # in the budgets, for the try that is being made
+        self.reserved_for: Candidate | None = None
 
 
 class Part:

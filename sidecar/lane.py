@@ -64,9 +64,9 @@ class Lane:
                 return _answer(x, no_healthy_upstream(_NOT_THERE).reply(is_final=True))
             attempt = Attempt()
             if self._accounts.is_on and snapshot.unread is not None:
-                refusal = self._accounts.admit(x, attempt, caller, None, snapshot.unread, x.started_s)
-                if refusal is not None:
-                    return _answer(x, refusal)
+                admitted = self._accounts.admit(x, attempt, caller, None, snapshot.unread, x.started_s)
+                if isinstance(admitted, Reply):
+                    return _answer(x, admitted)
             x.provider, x.region, x.endpoint, x.attempts = provider.name, endpoint.region, endpoint.url, 1
             endpoint.requests += 1
             if request.headers.get("upgrade", "").lower() == "websocket":

@@ -52,7 +52,7 @@ from sidecar.sender import Sender
 from sidecar.settlement import Settlement
 from sidecar.telemetry.metrics import Metrics
 from sidecar.tries import Target, Tries
-from sidecar.upstream.verdict import GOOD, Verdict
+from sidecar.upstream.verdict import GOOD, OURS, Verdict
 
 
 class Live(Protocol):
@@ -148,16 +148,19 @@ class Proxy:
             if call is not None and call.continues:
                 x.pinned = self._pins.find(call.continues)
 
-            # Rate limit: an empty bucket is told at once, only slots are waited for.
+            # Limits and budgets: an empty bucket is told at once, only slots are waited for.
             if self._accounts.is_on:
-                refusal = self._accounts.admit(x, attempt, caller, call, plan, time.monotonic())
-                if refusal is not None:
-                    return client.reply(x, refusal)
+                admitted = self._accounts.admit(x, attempt, caller, call, plan, time.monotonic())
+                if isinstance(admitted, Reply):
+                    return client.reply(x, admitted)
+                plan = admitted
 
             # Attempt: the first try mostly finds a free slot and a kept-alive connection, and is good.
             began_s = time.monotonic()
             tries = attempt.tries = Tries(plan, x, self._random)
-            target = tries.first(began_s)
+            if attempt.account is not None:
+                tries.affords = self._accounts.purse(attempt.account, call)
+            target = self._afforded(attempt, call, tries.first(began_s), began_s)
             if target is None:
                 raise nothing_to_try(x, tries, plan)
             answer = self._sender.send_at_once(x, call, attempt, target)
@@ -255,9 +258,22 @@ class Proxy:
         learn_bad(failed, verdict, x, message_of(outcome), now_s)
         tries.score(failed, verdict, now_s)
         target = tries.following(failed, verdict, now_s) if may_go_on(outcome, call) else None
+        target = self._afforded(attempt, call, target, now_s)
         if target is not None and tries.wait_s:
             await self._pause(tries.wait_s)
         return target
+
+    def _afforded(
+        self, attempt: Attempt, call: Call | None, target: Target | None, now_s: float
+    ) -> Target | None:
+        """The target, paid for; None where there is no room for it in its caller's limits."""
+        account, tries = attempt.account, attempt.tries
+        if target is None or account is None or tries is None:
+            return target
+        if self._accounts.moves_to(account, call, target.candidate, now_s):
+            return target
+        tries.score(target, OURS, now_s)
+        return None
 
     async def _resume(self, x: Exchange, call: Call | None, attempt: Attempt, lost: Answer) -> Answer:
         """Go on with a stream that broke off, from the next target; or tell the caller that it is over.
@@ -269,6 +285,9 @@ class Proxy:
         if lost.reader is not None and target is not None:
             attempt.usage = total(attempt.usage, lost.reader.usage)
             attempt.parts = (*attempt.parts, Part(target, lost.reader.usage, lost.reader.events))
+            if attempt.account is not None:
+                usage, events = lost.reader.usage, lost.reader.events
+                self._accounts.charge_part(attempt.account, target.candidate, usage, events)
         outcome: Outcome = lost
         while target is not None and delivered is not None and delivered.is_resumable:
             verdict = judge(outcome, call, target)

@@ -86,6 +86,7 @@ class Sidecar:
             self._apply(config)
             self._log.start()
             if self.accounts.ledger is not None:
+                self.accounts.restore()
                 self.accounts.ledger.start()
                 self._ticker.every_tick(self.accounts.ledger.flush)
             self._ticker.every_second(self._each_second)

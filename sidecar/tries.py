@@ -10,7 +10,7 @@ Scoring waits for the next outcome: a request that fails on two targets which se
 blame itself, and must not open every breaker it meets (a "poison" request).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from random import Random
 
 from sidecar.exchange import Exchange
@@ -40,6 +40,7 @@ class Tries:
     # What a request keeps as it is when its first try is good.
     used = 0
     wait_s = 0.0
+    affords: Callable[[Candidate], bool] | None = None  # whether its caller can pay for a model
     blocked_s: float | None = None  # nothing may be asked: seconds until the first 429 is over
     _walk: Iterator[Target] | None = None
     _next: Target | None = None
@@ -152,6 +153,8 @@ class Tries:
         """Every target that may be asked, in order; each model is looked at when its turn comes."""
         slow: list[Target] = []
         for candidate in candidates:
+            if self.affords is not None and not self.affords(candidate):
+                continue
             order = candidate.provider.order(
                 candidate.model, self._x, now_s, self._random, sets_back=candidate.is_judged
             )

@@ -29,6 +29,7 @@ CONFIG_TYPES = {
     for name in ("model", "addresses", "values", "secrets", "instants", "break_glass")
 }
 SYNCHRONOUS = (
+    *("fleet.lease", "fleet.bucket", "fleet.budget", "fleet.share", "fleet.batch", "fleet.totals"),
     "large_body",
     "break_glass",
     "catalog",

@@ -197,24 +197,10 @@ def _ready(state: State) -> web.Response:
 
 
 def _prometheus(state: State) -> web.Response:
-    from sidecar.telemetry import exposition  # 1 MB of modules, where nobody may ever scrape
+    from sidecar.admin.scrape import scrape  # 1 MB of modules, where nobody may ever ask
+    from sidecar.telemetry.exposition import CONTENT_TYPE
 
-    providers = state.snapshot.providers.values()
-    states = ("closed", "half_open", "open")
-    health = [
-        exposition.Health(
-            provider.name,
-            endpoint.url,
-            endpoint.region,
-            endpoint.breaker.state == "closed" and not endpoint.is_checked_out,
-            states.index(endpoint.breaker.state),
-        )
-        for provider in providers
-        for endpoint in provider.endpoints
-    ]
-    queued = {provider.name: provider.slots.waiting for provider in providers}
-    body = exposition.expose(state.metrics, health, queued)
-    return web.Response(body=body, headers={hdrs.CONTENT_TYPE: exposition.CONTENT_TYPE})
+    return web.Response(body=scrape(state), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
 
 
 def _json(value: object) -> web.Response:

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from sidecar.accounts import Accounts
 from sidecar.break_glass import BreakGlass
 from sidecar.runtime import Snapshot
 from sidecar.telemetry.metrics import Metrics
@@ -14,6 +15,7 @@ class State(Protocol):
     phase: str  # Envoy's words: PRE_INITIALIZING, LIVE or DRAINING
     bound: dict[str, list[str]]  # listener -> addresses it is bound to
     break_glass: BreakGlass
+    accounts: Accounts
 
     @property
     def snapshot(self) -> Snapshot: ...

@@ -13,7 +13,6 @@ from sidecar.config.problems import Path, Problem, field_path
 ANY = object()
 
 UNAVAILABLE: Mapping[str, object] = {
-    "budgets": ANY,
     "cache": ANY,
     "fleet": ANY,
     "telemetry.otlp": ANY,

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from sidecar.config.callers import warn_tiers_and_keys
+from sidecar.config.callers import warn_budgets, warn_tiers_and_keys
 from sidecar.config.model import Config, Timeouts
 from sidecar.config.problems import Path, Problem, field_path
 
@@ -77,8 +77,11 @@ def _warn_callers(config: Config) -> Found:
     if config.budgets and config.fleet is None:
         yield (
             ("budgets",),
-            "without fleet each sidecar has the whole budget to itself, and forgets it on exit",
+            "without fleet each sidecar has the whole budget to itself",
         )
+        if config.usage is None:
+            yield ("budgets",), "without usage.path a restart forgets what was spent"
+    yield from warn_budgets(config)
     yield from warn_tiers_and_keys(config, time.time())
 
 

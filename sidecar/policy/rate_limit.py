@@ -13,7 +13,9 @@ that MAX_STRANGERS others have called since it last did.
 
 import math
 from collections import OrderedDict
+from copy import copy
 from itertools import islice
+from typing import NamedTuple
 
 from sidecar.config.model import Config, Tier
 from sidecar.errors import NO_RETRY_LINE, refuse
@@ -65,6 +67,13 @@ class _Buckets:
         self.requests = _configured(self.requests, limits.requests, limits.burst, now_s)
         self.tokens = _configured(self.tokens, limits.tokens, None, now_s)
 
+    def under(self, limits: _Limits, now_s: float) -> "_Buckets":
+        """A copy that goes on with other limits: these stay as they are."""
+        other = copy(self)
+        other.requests, other.tokens = copy(self.requests), copy(self.tokens)
+        other.configure(limits, now_s)
+        return other
+
     def are_full(self, now_s: float) -> bool:
         return (self.requests is None or self.requests.is_full(now_s)) and (
             self.tokens is None or self.tokens.is_full(now_s)
@@ -78,6 +87,14 @@ def _configured(bucket: Bucket | None, rate: int | None, burst: int | None, now_
         return Bucket(rate, burst or rate)
     bucket.configure(rate, burst or rate, now_s)
     return bucket
+
+
+class Figures(NamedTuple):
+    """What a full bucket holds, what is in it now, and how long until it is full again."""
+
+    limit: int
+    remaining: int
+    reset_s: float
 
 
 class Admission:
@@ -96,6 +113,11 @@ class Admission:
         self.is_over = False
         self.wait_s = 0.0
         self.refusal: Reply | None = None
+
+    def take_another(self, now_s: float) -> bool:
+        """Take one request more, for what counts twice; False where none is left."""
+        bucket = self._buckets.requests
+        return bucket is None or self._buckets.limits.is_dry_run or bucket.take(now_s)
 
     def settle(self, actual_tokens: int, now_s: float) -> None:
         """The request is over and used so many tokens: what it did not use goes back, more is owed.
@@ -118,14 +140,23 @@ class Admission:
         The limit is what a full bucket holds; the reset is when it is full again.
         """
         lines: list[bytes] = []
-        for name, bucket in ((b"requests", self._buckets.requests), (b"tokens", self._buckets.tokens)):
-            if bucket is not None:
-                lines += (
-                    b"x-ratelimit-limit-%b: %d" % (name, bucket.capacity),
-                    b"x-ratelimit-remaining-%b: %d" % (name, bucket.remaining(now_s)),
-                    b"x-ratelimit-reset-%b: %b" % (name, duration(bucket.reset_s(now_s))),
-                )
+        for kind, figures in self.figures(now_s).items():
+            name = kind.encode()
+            lines += (
+                b"x-ratelimit-limit-%b: %d" % (name, figures.limit),
+                b"x-ratelimit-remaining-%b: %d" % (name, figures.remaining),
+                b"x-ratelimit-reset-%b: %b" % (name, duration(figures.reset_s)),
+            )
         return lines
+
+    def figures(self, now_s: float) -> dict[str, Figures]:
+        """How the caller's buckets stand, by `requests` and `tokens`; only those that are limited."""
+        buckets = (("requests", self._buckets.requests), ("tokens", self._buckets.tokens))
+        return {
+            kind: Figures(bucket.capacity, bucket.remaining(now_s), bucket.reset_s(now_s))
+            for kind, bucket in buckets
+            if bucket is not None
+        }
 
 
 class Limiter:
@@ -174,6 +205,19 @@ class Limiter:
                 of_requests.give_back(1)
         return self._over(buckets, tokens, now_s)
 
+    def peek(self, caller: Caller, tokens: int, now_s: float) -> Admission | None:
+        """What `admit` would say now: nothing is taken, opened or counted, and there is nothing to settle."""
+        limits = self._limits.get(caller.tier)
+        if limits is None:
+            return None
+        buckets = self._named.get(caller.bucket) or self._strangers.get(caller.bucket)
+        if buckets is None:
+            buckets = _Buckets(limits, now_s)
+        elif buckets.limits is not limits:
+            buckets = buckets.under(limits, now_s)
+        said = _refused(buckets, tokens, now_s)
+        return said if said.wait_s else Admission(buckets, None, tokens)
+
     def _open(self, caller: Caller, limits: _Limits, now_s: float) -> _Buckets:
         buckets = _Buckets(limits, now_s)
         if caller.is_verified or caller.bucket == SHARED_BUCKET:
@@ -188,30 +232,38 @@ class Limiter:
         return buckets
 
     def _over(self, buckets: _Buckets, tokens: int, now_s: float) -> Admission:
-        """The refusal, named for the limit that takes longest to have room; in a dry run only counted."""
-        limits = buckets.limits
-        admission = Admission(buckets, None, tokens)
-        admission.is_over = True
-        for_request = 0.0 if buckets.requests is None else buckets.requests.wait_s(now_s)
-        for_tokens = 0.0 if buckets.tokens is None else buckets.tokens.wait_s(now_s, tokens)
-        admission.wait_s = max(for_request, for_tokens)
-        if limits.is_dry_run:
-            limits.counts.admitted += 1
-            limits.counts.would_limit += 1
-            return admission
-        limits.counts.limited += 1
-        if for_tokens > for_request:
-            message = _over_tokens(limits, tokens, for_tokens)
+        """The refusal, counted; in a dry run only counted."""
+        counts = buckets.limits.counts
+        if buckets.limits.is_dry_run:
+            counts.admitted += 1
+            counts.would_limit += 1
         else:
-            message = _over_requests(limits, for_request)
-        reply = admission.refusal = refuse(429, "rate_limit_exceeded", message, flag="RL")
-        if math.isinf(admission.wait_s):
-            reply.lines.append(NO_RETRY_LINE)
-        else:
-            reply.lines.append(b"retry-after: %d" % math.ceil(admission.wait_s))
-            reply.lines.append(b"retry-after-ms: %d" % math.ceil(admission.wait_s * 1e3))
-        reply.lines += admission.lines(now_s)
+            counts.limited += 1
+        return _refused(buckets, tokens, now_s)
+
+
+def _refused(buckets: _Buckets, tokens: int, now_s: float) -> Admission:
+    """The refusal, named for the limit that takes longest to have room; none in a dry run."""
+    limits = buckets.limits
+    admission = Admission(buckets, None, tokens)
+    admission.is_over = True
+    for_request = 0.0 if buckets.requests is None else buckets.requests.wait_s(now_s)
+    for_tokens = 0.0 if buckets.tokens is None else buckets.tokens.wait_s(now_s, tokens)
+    admission.wait_s = max(for_request, for_tokens)
+    if limits.is_dry_run:
         return admission
+    if for_tokens > for_request:
+        message = _over_tokens(limits, tokens, for_tokens)
+    else:
+        message = _over_requests(limits, for_request)
+    reply = admission.refusal = refuse(429, "rate_limit_exceeded", message, flag="RL")
+    if math.isinf(admission.wait_s):
+        reply.lines.append(NO_RETRY_LINE)
+    else:
+        reply.lines.append(b"retry-after: %d" % math.ceil(admission.wait_s))
+        reply.lines.append(b"retry-after-ms: %d" % math.ceil(admission.wait_s * 1e3))
+    reply.lines += admission.lines(now_s)
+    return admission
 
 
 def duration(seconds: float) -> bytes:

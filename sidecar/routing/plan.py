@@ -37,10 +37,11 @@ class Plan:
     """The models to try, in order; never empty.
 
     `reason` is how the first was chosen: "named" by the caller, by "split", or by a rule, "classify[2]".
-    `long_context` is asked when the model says that the request is too long.
+    `long_context` is asked when the model says that the request is too long; `cheaper` are the models of the
+    route that are not premium, for callers whose budget is used up.
     """
 
-    __slots__ = ("candidates", "long_context", "reason", "resumes", "route")
+    __slots__ = ("candidates", "cheaper", "long_context", "reason", "resumes", "route")
 
     def __init__(
         self,
@@ -49,10 +50,23 @@ class Plan:
         reason: str = "named",
         route: str = "",
         long_context: Candidate | None = None,
+        cheaper: tuple[Candidate, ...] = (),
         resumes: bool = False,
     ) -> None:
         self.candidates = candidates
         self.reason = reason
         self.route = route
         self.long_context = long_context
+        self.cheaper = cheaper
         self.resumes = resumes
+
+    def instead(self, first: Candidate) -> "Plan":
+        """The same for another first model; none of those after it is premium."""
+        rest = [c for c in self.candidates if c.model != first.model and not c.is_premium]
+        return Plan(
+            (first, *rest),
+            reason="downgrade",
+            route=self.route,
+            long_context=self.long_context,
+            resumes=self.resumes,
+        )

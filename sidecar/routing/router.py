@@ -149,8 +149,18 @@ class Router:
             reason=reason,
             route=route.name,
             long_context=longer,
+            cheaper=tuple(self._cheaper(route)),
             resumes=resumes if config.on_stream_cut is None else config.on_stream_cut == "resume",
         )
+
+    def _cheaper(self, route: _Route) -> Iterator[Candidate]:
+        """Every model that the route may choose or fall back on and that is not premium."""
+        config = route.config
+        names = [*(arm.model for arm in config.split), *(rule.model for rule in config.classify)]
+        for name in dict.fromkeys([*names, *config.fallback]):
+            step = self._step(name, "")
+            if step.candidate is not None and not (step.candidate.is_premium or step.is_break_glass):
+                yield step.candidate
 
     def _steps(self, model: str, reason: str, route: _Route | None) -> "list[_Step]":
         """Every model considered, those for break-glass last."""

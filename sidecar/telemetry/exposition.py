@@ -32,15 +32,38 @@ class Health:
 NANO_USD = 1_000_000_000
 
 
-def expose(metrics: Metrics, health: Iterable[Health], queued: Mapping[str, int]) -> bytes:
+class Limits:
+    """What callers were refused, and where the budgets stand.
+
+    `limited` has how many requests met a limit, by its name (`tier standard`, `budget premium-daily`) and
+    whether it was a dry run; `budgets` USD by (name, whom, limit | spent | reserved).
+    """
+
+    __slots__ = ("budgets", "ledger_failures", "limited")
+
+    def __init__(
+        self,
+        limited: Mapping[tuple[str, bool], int],
+        budgets: Mapping[tuple[str, str, str], float],
+        ledger_failures: int,
+    ) -> None:
+        self.limited = limited
+        self.budgets = budgets
+        self.ledger_failures = ledger_failures
+
+
+def expose(metrics: Metrics, health: Iterable[Health], queued: Mapping[str, int], limits: Limits) -> bytes:
     """All series in the text format. `queued` has the waiting requests of each provider."""
     registry = CollectorRegistry()
-    registry.register(_Exposition(metrics, list(health), queued))
+    registry.register(_Exposition(metrics, list(health), queued, limits))
     return generate_latest(registry)
 
 
 class _Exposition(Collector):
-    def __init__(self, metrics: Metrics, health: list[Health], queued: Mapping[str, int]) -> None:
+    def __init__(
+        self, metrics: Metrics, health: list[Health], queued: Mapping[str, int], limits: Limits
+    ) -> None:
+        self._limits = limits
         self._metrics = metrics
         self._health = health
         self._queued = queued
@@ -66,6 +89,7 @@ class _Exposition(Collector):
         yield self._histogram("sidecar_request_seconds", "From request to end of answer.", "seconds")
         yield self._histogram("sidecar_first_token_seconds", "From request to first content.", "first_token")
         yield self._histogram("sidecar_overhead_seconds", "The sidecar's own share.", "overhead")
+        yield from self._limit_metrics()
         yield from self._health_metrics()
         yield from self._process_metrics()
 
@@ -83,6 +107,26 @@ class _Exposition(Collector):
             saved.add_metric(key, row.saved_nano_usd / NANO_USD)
             unpriced.add_metric(key, row.unpriced)
         yield from (cost, saved, unpriced)
+
+    def _limit_metrics(self) -> Iterator[Metric]:
+        limited = CounterMetricFamily(
+            "sidecar_limited",
+            "Requests over a limit; of a dry run they were served.",
+            labels=("limit", "dry_run"),
+        )
+        for (name, is_dry_run), count in self._limits.limited.items():
+            limited.add_metric((name, str(is_dry_run).lower()), count)
+        budget = GaugeMetricFamily(
+            "sidecar_budget_usd", "Of each budget in its running window.", labels=("budget", "team", "kind")
+        )
+        for labels, usd in self._limits.budgets.items():
+            budget.add_metric(labels, usd)
+        text = "How many times the usage file could not be written."
+        yield from (
+            limited,
+            budget,
+            CounterMetricFamily("sidecar_usage_write_failures", text, self._limits.ledger_failures),
+        )
 
     def _health_metrics(self) -> Iterator[Metric]:
         labels = ("provider", "endpoint", "region")

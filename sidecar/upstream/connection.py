@@ -84,6 +84,12 @@ class Connection(asyncio.Protocol):
         self._sink = sink
         self._is_head_request = is_head_request
         self._begin()
+        if self.transport.is_closing():
+            # Reset since it was dialled or given back; what is written now would be lost without a word.
+            self._sink = None
+            self.state = CLOSED
+            sink.on_error(self._lost_error())
+            return
         self.transport.write(request)
 
     def cancel(self) -> None:

@@ -84,6 +84,10 @@ class Endpoint:
             speed = self._speeds[model] = Speed()
         return speed
 
+    def known_speed(self, model: str) -> Speed | None:
+        """The same, without beginning to know it."""
+        return self._speeds.get(model)
+
     def observe(self, error: str) -> None:
         """Count one attempt at its end; `error` is empty when the provider answered below 500."""
         if error:

@@ -182,3 +182,7 @@ class Panic:
             return False
         self._next_s = now_s + self._interval_s
         return True
+
+    def wait_s(self, now_s: float) -> float:
+        """Seconds until the next request is let through; 0.0: this one would be."""
+        return max(0.0, self._next_s - now_s)

@@ -153,11 +153,22 @@ class Provider:
 
     def last_resort(self, x: Exchange, model: str, now_s: float) -> Endpoint | None:
         """Every endpoint is out: once a second, the one whose time is over first."""
+        probed = self.probed(x, model, now_s)
+        return probed if probed is not None and self._panic.allows(now_s) else None
+
+    def probed(self, x: Exchange, model: str, now_s: float) -> Endpoint | None:
+        """Whom the last resort would ask; None where 429s or the caller's regions leave nobody."""
         credential = self.credential(x)
         open_ = [e for e in self.allowed(x) if e.parking.until(credential, model, now_s) == 0.0]
-        if not open_ or not self._panic.allows(now_s):
-            return None
-        return min(open_, key=lambda e: (e.is_checked_out, e.breaker.open_until_s))
+        return min(open_, key=lambda e: (e.is_checked_out, e.breaker.open_until_s), default=None)
+
+    def probe_wait_s(self, now_s: float) -> float:
+        """Seconds until the last resort lets a request through."""
+        return self._panic.wait_s(now_s)
+
+    def blocked_s(self, x: Exchange, model: str, now_s: float) -> float | None:
+        """When the first 429 is over, if nothing but 429s keeps the endpoints away."""
+        return _blocked_s(self.allowed(x), self.credential(x), model, now_s)
 
     def has_other(self, endpoint: Endpoint, now_s: float) -> bool:
         """Whether another endpoint is left that is not out."""

@@ -16,7 +16,6 @@ def test_each_unavailable_part_of_the_full_configuration_is_refused_once(tmp_pat
     paths = [path for path, _ in raised.value.problems]
     assert len(paths) == len(set(paths))
     assert set(paths) == {
-        "budgets",
         "cache",
         "fleet",
         "telemetry.otlp",

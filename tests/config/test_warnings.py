@@ -45,7 +45,6 @@ def test_full_and_minimal_configurations_have_no_warnings(tmp_path: Path) -> Non
             "P* stands before it",
         ),
         (MINIMAL + "listen: {admin: 0.0.0.0:9901}", "listen.admin", "can drain the sidecar"),
-        (MINIMAL + "budgets: [{name: b, usd: 1}]", "budgets", "without fleet"),
         (MINIMAL + f"keys: [{KEY}]", "keys[0].regions[0]", "no endpoint is in mars"),
         (MINIMAL.replace('v1"}', 'v1", region: eu}'), "locality.region", "or $SIDECAR_REGION"),
         (
@@ -61,6 +60,16 @@ def test_doubtful_setting_is_said(text: str, path: str, message: str) -> None:
     (warning,) = warnings(config_of(text))
     assert warning.path == path
     assert message in warning.message
+
+
+def test_what_a_budget_lacks_to_be_a_hard_one_is_said() -> None:
+    said = [w.message for w in warnings(config_of(MINIMAL + "budgets: [{name: b, usd: 1}]"))]
+    assert any("each sidecar has the whole budget" in message for message in said)
+    assert any("a restart forgets" in message for message in said)
+    said = [
+        w.message for w in warnings(config_of(MINIMAL + "budgets: [{name: b, usd: 1}]\nusage: {path: u}"))
+    ]
+    assert not any("a restart forgets" in message for message in said)
 
 
 def test_plain_http_on_loopback_is_not_doubtful() -> None:

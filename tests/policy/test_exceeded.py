@@ -45,8 +45,8 @@ def test_a_budget_that_is_used_up_is_refused_until_it_resets() -> None:
     assert reply.lines == [b"x-should-retry: false", b"retry-after: 3601"]
     assert error_of(reply) == {
         "message": "Budget premium-daily of team payments is used up: $49.99 spent and $0.005 reserved of"
-        " $50.00 a day, and this request may cost up to $0.02. Wait until 2026-11-19T00:00:00Z, when it begins"
-        " anew, lower max_tokens, or use a model that this budget does not count.",
+        " $50.00 a day, and this request may cost up to $0.02. Wait until 2026-11-19T00:00:00Z, when it"
+        " begins anew, lower max_tokens, or use a model that this budget does not count.",
         "type": "rate_limit_error",
         "param": None,
         "code": "budget_exceeded",
@@ -73,6 +73,7 @@ def test_credits_that_do_not_come_back_are_not_waited_for() -> None:
 
 
 def test_a_request_that_never_fits_is_told_so() -> None:
+    assert "is used up" in said(exceeded(needed_usd=50))
     one = exceeded(needed_usd=50.000000001)
     assert refusal(one).lines == [b"x-should-retry: false"]
     assert said(one).startswith(

@@ -197,7 +197,7 @@ class _Link:
 
     def end(self, how: Literal["close", "reset"]) -> None:
         """Break both halves off."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             if how == "reset":
                 self._client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         for writer in self._writers:

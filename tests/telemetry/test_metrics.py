@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from sidecar.exchange import Usage
-from sidecar.telemetry.exposition import expose
+from sidecar.telemetry.exposition import Limits, expose
 from sidecar.telemetry.metrics import MAX_LEARNED_MODELS, Histogram, Metrics
 from tests.support.exchanges import finished
 
@@ -25,7 +25,7 @@ NAMES = {
 
 
 def scraped(metrics: Metrics) -> list[Sample]:
-    text = expose(metrics, [], {}).decode()
+    text = expose(metrics, [], {}, Limits({}, {}, 0)).decode()
     return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
 

@@ -1,0 +1,202 @@
+"""Whether a request is within the budgets: the worst it may cost is reserved, and what it did cost settled.
+
+Before each attempt its model's worst case is reserved in every budget that counts the model, or in none. A
+request that moves on to another model releases the one and reserves the other. Where worst cases hold, no
+number of requests at the same time exceeds a limit by anything. Where one does not (the provider used more,
+the estimate of the input was low, or nobody said how long the answer may be), the budget is over by that much
+at most for each request under way, and lets no other in.
+
+A model without a price is not counted: what it costs is not known. What was spent is gone with the process,
+unless `restore` is given the ledger's word for it.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from sidecar.config.model import Config, matches
+from sidecar.policy.balances import Balance, Budget, Counts, Status
+from sidecar.policy.callers import Caller
+from sidecar.policy.exceeded import Exceeded
+
+MAX_REMEMBERED = 1000
+
+
+class Spent(Protocol):
+    """What one caller spent on one model in one minute (Unix time / 60), as the ledger has it."""
+
+    @property
+    def minute(self) -> int: ...
+    @property
+    def team(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def cost_nano_usd(self) -> int: ...
+
+
+class Reservation:
+    """What is held for one attempt until it ends, `nano_usd` in each budget; every one must be ended, once.
+
+    Of `settle` and `release` the first call counts, any further one does nothing.
+    """
+
+    __slots__ = ("_balances", "nano_usd")
+
+    def __init__(self, balances: Sequence[Balance], nano_usd: int) -> None:
+        self._balances = balances
+        self.nano_usd = nano_usd
+
+    def settle(self, actual_nano_usd: int, now_unix_s: float) -> None:
+        """The attempt ended now and cost so much; that may be more than was reserved."""
+        balances = self._balances
+        self._balances = ()
+        if actual_nano_usd < 0:
+            actual_nano_usd = 0
+        for balance in balances:
+            balance.settle(self.nano_usd, actual_nano_usd, now_unix_s)
+
+    def release(self) -> None:
+        """The attempt ended at no cost."""
+        balances = self._balances
+        self._balances = ()
+        for balance in balances:
+            balance.release(self.nano_usd)
+
+
+# One for all that no budget counts.
+_UNCOUNTED = Reservation((), 0)
+
+
+class Budgets:
+    """All budgets. They outlive reloads: a budget with the same name, window and `per` goes on as it stands.
+
+    One with another window or `per` begins anew, and one that is taken out is forgotten: give `restore` the
+    ledger's word after each reload, too. `on_soft` is called when a balance passes its soft limit, once in
+    each window.
+    """
+
+    def __init__(self, config: Config, on_soft: Callable[[Status], None]) -> None:
+        self.counts: dict[str, Counts] = {}  # by name of the budget
+        self._on_soft = on_soft
+        self._budgets: dict[tuple[str, str, str], Budget] = {}  # by name, window and per
+        self._matching: dict[str, tuple[Budget, ...]] = {}  # by model
+        self.configure(config)
+
+    def configure(self, config: Config) -> None:
+        """Go on with other budgets. Reservations keep to those they were made with."""
+        before, self._budgets = self._budgets, {}
+        self._matching = {}
+        for entry in config.budgets:
+            identity = (entry.name, entry.window, entry.per)
+            budget = before.get(identity)
+            if budget is None:
+                budget = Budget(entry, self.counts.setdefault(entry.name, Counts()), self._on_soft)
+            else:
+                budget.configure(entry)
+            self._budgets[identity] = budget
+
+    def reserve(
+        self, caller: Caller, model: str, worst_case_nano_usd: int | None, now_unix_s: float
+    ) -> Reservation | Exceeded:
+        """Reserve the most that an attempt may cost (None: not known, not counted), in every budget or none.
+
+        `model` is the name sent to the provider. Of several budgets without room the answer names one that
+        rejects, before any that would have the request go elsewhere, and the one that resets last.
+        """
+        try:
+            budgets = self._matching[model]
+        except KeyError:
+            budgets = self._match(model)
+        if not budgets or worst_case_nano_usd is None:
+            return _UNCOUNTED
+        balances = _balances(budgets, caller, now_unix_s)
+        for balance in balances:
+            if not balance.has_room(worst_case_nano_usd):
+                return _exceeded(balances, worst_case_nano_usd, now_unix_s)
+        for balance in balances:
+            balance.reserve(worst_case_nano_usd)
+        return Reservation(balances, worst_case_nano_usd)
+
+    def has_room(
+        self, caller: Caller, model: str, worst_case_nano_usd: int | None, now_unix_s: float
+    ) -> bool:
+        """Whether `reserve` would succeed; nothing is reserved or counted."""
+        if worst_case_nano_usd is None:
+            return True
+        balances = _balances(self._match(model), caller, now_unix_s)
+        return all(balance.has_room(worst_case_nano_usd) for balance in balances)
+
+    # --- a restart ------------------------------------------------------------------------------------
+
+    def since_unix_s(self, now_unix_s: float) -> float | None:
+        """Where the first of the running windows began: how far back the ledger is asked. None without
+        budgets."""
+        self._advance(now_unix_s)
+        return min((budget.begins_s for budget in self._budgets.values()), default=None)
+
+    def restore(self, spent: Iterable[Spent], now_unix_s: float) -> None:
+        """Let no balance stand at less than the ledger says; saying it twice changes nothing.
+
+        Of credits that do not expire it knows what was spent as far back as it keeps rows.
+        """
+        self._advance(now_unix_s)
+        sums: dict[Balance, int] = {}
+        for row in spent:
+            for budget in self._match(row.model):
+                # A minute to come counts, too: the clock has stepped back since.
+                if row.minute * 60 >= budget.begins_s:
+                    balance = budget.balance({"team": row.team, "key": row.key}.get(budget.config.per, ""))
+                    sums[balance] = sums.get(balance, 0) + row.cost_nano_usd
+        for balance, nano_usd in sums.items():
+            balance.spent = max(balance.spent, nano_usd)
+
+    # --- for operators --------------------------------------------------------------------------------
+
+    def status(self, now_unix_s: float) -> list[Status]:
+        """Every balance that has been used in the running windows or the ones before them."""
+        self._advance(now_unix_s)
+        return [
+            balance.status(now_unix_s)
+            for budget in self._budgets.values()
+            for balance in budget.balances.values()
+        ]
+
+    # --- inside ---------------------------------------------------------------------------------------
+
+    def _advance(self, now_unix_s: float) -> None:
+        for budget in self._budgets.values():
+            if now_unix_s >= budget.ends_s:
+                budget.begin(now_unix_s)
+
+    def _match(self, model: str) -> tuple[Budget, ...]:
+        found = self._matching.get(model)
+        if found is None:
+            found = tuple(
+                budget
+                for budget in self._budgets.values()
+                if any(matches(pattern, model) for pattern in budget.config.models)
+            )
+            if len(self._matching) >= MAX_REMEMBERED:  # names come from callers: there may be any number
+                self._matching.clear()
+            self._matching[model] = found
+        return found
+
+
+def _balances(budgets: tuple[Budget, ...], caller: Caller, now_unix_s: float) -> list[Balance]:
+    balances = []
+    for budget in budgets:
+        if now_unix_s >= budget.ends_s:
+            budget.begin(now_unix_s)
+        whom = budget.whom(caller)
+        balances.append(budget.balances.get(whom) or budget.balance(whom))
+    return balances
+
+
+def _exceeded(balances: list[Balance], nano_usd: int, now_unix_s: float) -> Exceeded:
+    lacking = [balance for balance in balances if not balance.has_room(nano_usd)]
+    for balance in lacking:
+        balance.budget.counts.exceeded += 1
+    named = max(lacking, key=lambda one: (one.budget.config.at_limit == "reject", one.budget.ends_s))
+    return Exceeded(named.status(now_unix_s), nano_usd)
