@@ -8,6 +8,7 @@ without figures is settled at what was delivered, about a token for each event.
 import logging
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from sidecar.attempt import Account, Attempt
 from sidecar.config.model import Config
@@ -21,9 +22,11 @@ from sidecar.policy.exceeded import Exceeded, refusal
 from sidecar.policy.rate_limit import Limiter
 from sidecar.routing.plan import Candidate, Plan
 from sidecar.usage.estimator import Estimator
-from sidecar.usage.ledger import Ledger
 from sidecar.usage.pricing import Pricing
 from sidecar.usage.rows import Entry, Labels
+
+if TYPE_CHECKING:
+    from sidecar.usage.ledger import Ledger  # with SQLite 2 MB, for those who keep one
 
 # What a request is taken for that says nothing of its output, to a model of which nothing is said either.
 DEFAULT_OUTPUT_TOKENS = 4096
@@ -34,7 +37,7 @@ _log = logging.getLogger("sidecar")
 class Accounts:
     """The limits, budgets, prices and the ledger of the process. They outlive reloads."""
 
-    def __init__(self, config: Config, ledger: Ledger | None, wall: Callable[[], float] = time.time) -> None:
+    def __init__(self, config: Config, ledger: "Ledger | None", wall: Callable[[], float] = time.time) -> None:
         self.ledger = ledger
         self.limiter = Limiter(config)
         self.budgets = Budgets(config, _warn_of)

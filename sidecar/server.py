@@ -13,6 +13,7 @@ import signal
 import ssl
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -34,7 +35,9 @@ from sidecar.runtime import Runtime, Snapshot
 from sidecar.settlement import Settlement
 from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.metrics import Metrics
-from sidecar.usage.ledger import Ledger
+
+if TYPE_CHECKING:
+    from sidecar.usage.ledger import Ledger
 
 _log = logging.getLogger("sidecar")
 
@@ -60,8 +63,7 @@ class Sidecar:
         self._ticker = Ticker()
         self._metrics = Metrics(__version__)
         self._log = AccessLog(loaded.config.telemetry.access_log)
-        ledger = Ledger(loaded.config.usage.path) if loaded.config.usage is not None else None
-        self.accounts = Accounts(loaded.config, ledger)
+        self.accounts = Accounts(loaded.config, _ledger(loaded.config))
         self._settlement = Settlement(self._metrics, self._log, self.accounts)
         self.runtime = Runtime(self._ticker, self._metrics, team)
         self.break_glass = BreakGlass(self._spread_break_glass)
@@ -252,6 +254,14 @@ class Sidecar:
 
     def fail_health(self, failed: bool) -> None:
         self._is_failed_by_hand = failed
+
+
+def _ledger(config: Config) -> "Ledger | None":
+    if config.usage is None:
+        return None
+    from sidecar.usage.ledger import Ledger  # SQLite is 2 MB
+
+    return Ledger(config.usage.path)
 
 
 def _refuse_fixed_changes(old: Config, new: Config) -> None:

@@ -5,7 +5,6 @@ goes field by field; msgspec still judges each plain value. A part that cannot b
 problems are kept: the caller gets either a whole configuration or a list of problems.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from datetime import date
@@ -86,6 +85,8 @@ class Decoder:
         names = _names(struct)
         for key in raw:
             if key not in names:
+                import difflib  # for a file with a mistake only
+
                 close = difflib.get_close_matches(str(key), names, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"expected {', '.join(names)}"
                 self._problem((*path, str(key)), f"is not a known key: {hint}")

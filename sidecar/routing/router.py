@@ -12,7 +12,6 @@ Nothing here chooses a premium model by itself: one is in a plan where the calle
 split drew it, or a fallback lists it.
 """
 
-import difflib
 import heapq
 from collections.abc import Iterator, Mapping
 
@@ -127,6 +126,8 @@ class Router:
     # --- inside ---------------------------------------------------------------------------------------
 
     def _find_nearest(self, model: str) -> list[str]:
+        import difflib  # where nobody may ever mistype a name
+
         closest = heapq.nsmallest(_MAX_COMPARED, self._names, key=lambda name: abs(len(name) - len(model)))
         served = [
             name for name in closest if name in self._routes or self._build(name, "named", None) is not None
