@@ -290,3 +290,42 @@ async def test_a_cut_stream_is_paid_for_as_far_as_it_came() -> None:
         cost = await sidecar.metric("sidecar_cost_usd_total", **labels)
         assert cost is not None
         assert cost * 1e6 == pytest.approx(20 * 10, rel=0.25)
+
+
+# --- break-glass ---
+
+
+def broken_with_direct(url: str, direct: str, **changes: Any) -> dict[str, Any]:
+    tree = config_for(url, provider={"retry": {"attempts": 2}}, **changes)
+    tree["providers"]["direct"] = {
+        "api_key": {"env": "KEY"},
+        "endpoints": [{"url": direct, "region": "us"}],
+        "break_glass": True,
+    }
+    return tree
+
+
+async def test_what_break_glass_serves_counts_twice() -> None:
+    async with demo_provider(knobs={"error_ratio": 1.0}) as broken, demo_provider() as direct:
+        tiers = {"standard": {"requests_per_minute": 4}}
+        tree = broken_with_direct(broken.url, direct.url, tiers=tiers)
+        async with running(tree) as sidecar:
+            assert (await ask(sidecar.port, asking())).status == 500
+            assert not direct.requests
+            sidecar.sidecar.break_glass.turn_on(60.0, "the provider is down", "test")
+            # Three are left: one request that takes two, and one that cannot.
+            answers = [await ask(sidecar.port, asking()) for _ in range(3)]
+            assert [answer.status for answer in answers] == [200, 500, 429]
+            assert answers[0].head.get("x-sidecar-provider") == "direct"
+            assert len(direct.requests) == 1
+
+
+async def test_residency_binds_under_break_glass_too() -> None:
+    async with demo_provider(knobs={"error_ratio": 1.0}) as broken, demo_provider() as direct:
+        tree = broken_with_direct(broken.url, direct.url, keys=[listed("a", "european", regions=["eu"])])
+        tree["providers"]["p"]["endpoints"][0]["region"] = "eu"
+        async with running(tree) as sidecar:
+            sidecar.sidecar.break_glass.turn_on(60.0, "the provider is down", "test")
+            assert (await ask(sidecar.port, asking())).head.get("x-sidecar-provider") == "direct"
+            assert (await ask(sidecar.port, asking("european"))).status == 500
+            assert len(direct.requests) == 1
