@@ -8,6 +8,8 @@ Theory of operation. Three states:
   of the window is looked at alone as well, where it has twice as many attempts: ten good seconds must not
   outvote the bad one that follows them. (Half of 50 requests a second failing, it opens within 2 s in 97 %
   of all cases; by the whole window and the row alone in 80 %. Below a fifth of failures it changes nothing.)
+  A row is no news where so many fail anyway that chance makes such rows: with a tenth of 200 requests a
+  second failing, five come in a row every few minutes, and seven in a row are needed.
 - *open*: out until `open_until_s`. What ends now was begun before and says nothing new.
 - *half-open*: the time is over and one attempt, the probe, is on its way; a second one only after it. If it
   passes the breaker closes with a clean window, if it fails the next one follows `open_for_s` after it
@@ -39,6 +41,8 @@ HALF_OPEN: Final = "half_open"
 
 MAX_OPEN_S = 300.0
 DECAY_S = 10.0
+# Of rows of failures: how many a window may be expected to have for one to be put down to chance.
+CHANCE = 1e-4
 SLICES = 10
 # With `min_requests` alone a tenth of failures would open it by chance, several times an hour.
 NEWEST_FACTOR = 2
@@ -211,13 +215,21 @@ class Breaker:
 
     def _is_sick(self, tally: Tally) -> bool:
         limits = self._limits
-        if self._consecutive >= limits.consecutive_failures:
+        if self._consecutive >= limits.consecutive_failures and not self._is_chance(tally):
             return True
         ratio, least = limits.failure_ratio, limits.min_requests
         if tally.total >= least and tally.marked >= ratio * tally.total:
             return True
         total, failed = tally.newest
         return total >= NEWEST_FACTOR * least and failed >= ratio * total
+
+    def _is_chance(self, tally: Tally) -> bool:
+        """Whether so many failures in a row were to be expected, given how many failed before them."""
+        row = self._consecutive
+        total, failed = tally.total - row, tally.marked - row
+        if total < self._limits.min_requests or failed <= 0:
+            return False
+        return total * (failed / total) ** row > CHANCE
 
     def _fail_probe(self, now_s: float) -> None:
         self._is_probing = False

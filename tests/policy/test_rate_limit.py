@@ -356,3 +356,50 @@ def test_a_key_that_is_gone_leaves_no_bucket_behind() -> None:
 )
 def test_times_are_written_as_openai_writes_them(seconds: float, text: bytes) -> None:
     assert duration(seconds) == text
+
+
+# --- peeking ---------------------------------------------------------------------------------------------
+
+
+def peek(limiter: Limiter, tokens: int = 0, now_s: float = START_S, caller: Caller = ANN) -> Admission:
+    seen = limiter.peek(caller, tokens, now_s)
+    assert seen is not None
+    return seen
+
+
+def test_a_peek_says_what_the_next_request_would_be_told_and_takes_nothing() -> None:
+    limiter = Limiter(tiers_config("standard: {requests_per_minute: 60, burst: 2, tokens_per_minute: 6000}"))
+    for left in (2, 1, 0):
+        for _ in range(100):
+            seen = peek(limiter, 1000)
+            assert (seen.figures(START_S)["requests"].remaining, seen.is_over) == (left, not left)
+        said = admit(limiter, 1000)
+        assert seen.is_over == said.is_over
+    assert (limiter.counts["standard"].admitted, limiter.counts["standard"].limited) == (2, 1)
+    assert refusal(seen).body == refusal(said).body
+    assert refusal(seen).lines == refusal(said).lines
+
+
+def test_a_peek_names_the_tokens_that_will_never_be_there() -> None:
+    seen = peek(Limiter(TOKENS), 6001)
+    assert "this request may use 6001" in message_of(refusal(seen))
+
+
+def test_a_peek_in_a_dry_run_is_over_without_a_refusal_and_not_counted() -> None:
+    limiter = Limiter(tiers_config("standard: {requests_per_minute: 60, burst: 1, dry_run: true}"))
+    admit(limiter)
+    seen = peek(limiter)
+    assert seen.is_over and seen.refusal is None
+    assert limiter.counts["standard"].would_limit == 0
+
+
+def test_a_peek_opens_no_buckets_and_gives_none_new_figures() -> None:
+    limiter = Limiter(REQUESTS)
+    peek(limiter, caller=BOB)
+    assert not limiter._strangers
+    assert let_in(limiter) == 3
+    buckets = limiter._strangers[ANN.bucket]
+    limiter.configure(tiers_config("standard: {requests_per_minute: 60, burst: 6}"))
+    assert peek(limiter, now_s=START_S + 1).figures(START_S + 1)["requests"].limit == 6
+    assert buckets.requests is not None and buckets.requests.capacity == 3
+    assert limiter.peek(Caller("t", "", 0, SHARED_BUCKET), 0, START_S) is None

@@ -58,6 +58,29 @@ def relapse(one: Breaker, *, is_last: bool = False) -> float:
 # --- opening -------------------------------------------------------------------------------------------
 
 
+def test_a_tenth_of_failures_at_two_hundred_a_second_does_not_open_it() -> None:
+    """By chance alone five come in a row every few minutes."""
+    chance = random.Random(11)
+    one = breaker()
+    rows = row = 0
+    for step in range(200 * 600):
+        is_good = chance.random() >= 0.1
+        row = 0 if is_good else row + 1
+        rows += row == 5
+        one.record(is_good, START_S + step / 200)
+    assert rows >= 1
+    assert one.ejections == 0
+
+
+def test_an_endpoint_that_dies_after_some_failures_is_left_at_once() -> None:
+    one = breaker()
+    for step in range(1000):
+        one.record(step % 10 != 0, START_S + step / 200)
+    for _ in range(10):
+        one.record(False, START_S + 5.0)
+    assert state_of(one) == "open"
+
+
 def test_is_closed_at_first() -> None:
     one = breaker()
     assert state_of(one) == "closed"

@@ -289,3 +289,10 @@ def test_tries_everything_usable_once(
 def test_lets_one_request_a_second_through() -> None:
     panic = Panic()
     assert [panic.allows(10.0 + 0.25 * i) for i in range(9)] == [i % 4 == 0 for i in range(9)]
+
+
+def test_says_how_long_until_the_next_one_without_letting_it_through() -> None:
+    panic = Panic()
+    assert (panic.wait_s(10.0), panic.wait_s(10.0)) == (0.0, 0.0)
+    assert panic.allows(10.0)
+    assert [panic.wait_s(at_s) for at_s in (10.0, 10.75, 11.5)] == [1.0, 0.25, 0.0]
