@@ -37,11 +37,13 @@ _log = logging.getLogger("sidecar")
 class Accounts:
     """The limits, budgets, prices and the ledger of the process. They outlive reloads."""
 
-    def __init__(self, config: Config, ledger: "Ledger | None", wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, config: Config, ledger: "Ledger | None", wall: Callable[[], float] = time.time
+    ) -> None:
         self.ledger = ledger
         self.limiter = Limiter(config)
         self.budgets = Budgets(config, _warn_of)
-        self._estimator = Estimator()
+        self.estimator = Estimator()
         self._wall = wall
         self.configure(config)
 
@@ -75,7 +77,7 @@ class Accounts:
         Returns the plan to go by, which is another one where a budget is used up and the route goes down.
         """
         first = plan.candidates[0]
-        tokens_in = self._estimator.estimate(first.model, len(x.body)) if call is not None else 0
+        tokens_in = self.estimator.estimate(first.model, len(x.body)) if call is not None else 0
         account = attempt.account = Account(caller, tokens_in)
         if self._limits:
             tokens = 0
@@ -189,7 +191,7 @@ class Accounts:
         reader = answer.reader if answer is not None else None
         usage = x.usage if reader is None else reader.usage
         if usage is not None:
-            self._estimator.observe(x.model, x.bytes_received, usage.input)
+            self.estimator.observe(x.model, x.bytes_received, usage.input)
         elif reader is not None and reader.events and not reader.is_complete:
             usage = Usage(account.tokens_in, reader.events)
         elif x.flag == "DC" and attempt.under_way is not None:

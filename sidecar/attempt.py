@@ -175,9 +175,9 @@ def message_of(outcome: Outcome) -> str:
 def describe(x: Exchange, attempt: Attempt, began_s: float, now_s: float) -> None:
     """Take down for headers, metrics and log who answered and how long it took."""
     x.upstream_s = now_s - began_s
-    if attempt.tries is not None:
-        x.attempts = attempt.tries.used
-    target, answer = attempt.target, attempt.answer
+    tries, target, answer = attempt.tries, attempt.target, attempt.answer
+    if tries is not None:
+        x.attempts = tries.used
     if target is not None:
         name_target(x, target)
     if answer is not None:
@@ -189,6 +189,7 @@ def describe(x: Exchange, attempt: Attempt, began_s: float, now_s: float) -> Non
 
 def name_target(x: Exchange, target: Target) -> None:
     """Who serves the request now."""
-    x.model = target.candidate.model or x.model
-    x.provider = target.candidate.provider.name
-    x.endpoint, x.region = target.endpoint.url, target.endpoint.region
+    candidate, endpoint = target.candidate, target.endpoint
+    x.model = candidate.model or x.model
+    x.provider = candidate.provider.name
+    x.endpoint, x.region = endpoint.url, endpoint.region

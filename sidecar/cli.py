@@ -11,7 +11,6 @@ import sys
 from typing import NoReturn
 
 from sidecar import __version__
-from sidecar.commands import break_glass, key, usage
 from sidecar.config.load import Loaded, from_environ, load
 from sidecar.config.problems import ConfigError
 
@@ -20,10 +19,11 @@ DEFAULT_TEAM = "default"
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run one command and exit with its code."""
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options = _parser(arguments).parse_args(arguments)
     logging.basicConfig(
         stream=sys.stderr,
-        level=logging.INFO,
+        level=_log_level(os.environ.get("SIDECAR_LOG_LEVEL", "")),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     try:
@@ -36,7 +36,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     sys.exit(code)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _log_level(name: str) -> int:
+    """What a level's name stands for; a wrong one must not keep the sidecar from starting."""
+    levels = {"debug": logging.DEBUG, "warning": logging.WARNING, "error": logging.ERROR}
+    return levels.get(name.lower(), logging.INFO)
+
+
+def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sidecar", description="An AI sidecar: see README.md.")
     parser.add_argument("--version", action="version", version=f"sidecar {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -55,19 +61,50 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(command=_demo)
 
-    break_glass.add_parser(commands)
-    key.add_parser(commands)
-    usage.add_parser(commands)
+    if arguments[:1] != ["run"]:
+        _add_others(commands)
     return parser
 
 
-def _run(options: argparse.Namespace) -> int:
-    from sidecar.run import run
+def _add_others(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    # A sidecar that runs has no use for them: 2 MB of modules, in every pod.
+    from sidecar.commands import break_glass, explain, inject, injector, key, usage
 
+    break_glass.add_parser(commands)
+    explain.add_parser(commands, DEFAULT_TEAM)
+    inject.add_parser(commands)
+    injector.add_parser(commands)
+    key.add_parser(commands)
+    usage.add_parser(commands)
+
+
+def _run(options: argparse.Namespace) -> int:
     try:
         loaded = _load(options.config)
     except ConfigError as error:
-        return _report(error)
+        if options.config is None or os.environ.get("SIDECAR_WAIT_FOR_CONFIG") != "true":
+            return _report(error)
+        return _run_later(options, error)
+    return _serve(options, loaded)
+
+
+def _run_later(options: argparse.Namespace, error: ConfigError) -> int:
+    """Answer 503 until there is a good configuration, then run."""
+    from sidecar.waiting import wait_for
+
+    try:
+        loaded = wait_for(options.config, error, os.environ)
+    except ConfigError as unusable:
+        return _report(unusable)
+    except OSError as failure:
+        print(f"sidecar: cannot start: {failure}", file=sys.stderr)
+        return 1
+    return 0 if loaded is None else _serve(options, loaded)
+
+
+def _serve(options: argparse.Namespace, loaded: Loaded) -> int:
+    from sidecar.run import run
+
     reload = (lambda: load(options.config, os.environ)) if options.config else None
     team = os.environ.get("SIDECAR_TEAM") or DEFAULT_TEAM
     try:

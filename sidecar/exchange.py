@@ -39,6 +39,7 @@ class RequestHead:
         "fields",
         "forward",
         "keep_alive",
+        "kind",
         "method",
         "minor",
         "path",
@@ -54,6 +55,7 @@ class RequestHead:
         self.forward: list[bytes] = []
         self.keep_alive = True
         self.admitted_by: object = None
+        self.kind = ""  # the inference API it calls, known once it is admitted
         self.credential: str | None = None  # the caller's key as a name; made when first asked for
 
 

@@ -83,12 +83,13 @@ _request_lines: dict[bytes, tuple[bytes, bytes, bool]] = {}
 # --- requests ------------------------------------------------------------------------------------------
 
 
-def recall_request_head(raw: bytes) -> tuple[RequestHead, int] | None:
-    """The head whose bytes, but for the digits of its length, llhttp has accepted before; and the length.
+def recall_request_head(data: bytes, end: int) -> tuple[RequestHead, int] | None:
+    """The head, `data` up to `end`, whose bytes but for the digits of its length llhttp has accepted before;
+    and the length.
 
     An app's requests mostly differ in nothing else. Such a head needs no second judgement: 8 µs saved.
     """
-    key, digits = _without_length(raw)
+    key, digits = _without_length(data, end)
     known = _heads.get(key)
     if known is None or not (digits.isdigit() and len(digits) < 12):
         return None
@@ -99,7 +100,7 @@ def remember_request_head(raw: bytes, head: RequestHead) -> None:
     """Keep a head for recall, if the length in its one usual spelling is all that frames its body."""
     if len(raw) > _REMEMBERED_HEAD_BYTES or not _UNUSUAL.isdisjoint(head.fields):
         return
-    key, digits = _without_length(raw)
+    key, digits = _without_length(raw, len(raw))
     if digits != head.fields.get(b"content-length", b"0"):
         return
     if len(_heads) >= _REMEMBERED_HEADS:
@@ -110,16 +111,16 @@ def remember_request_head(raw: bytes, head: RequestHead) -> None:
 _UNUSUAL = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
 
 
-def _without_length(raw: bytes) -> tuple[tuple[bytes, bytes], bytes]:
+def _without_length(data: bytes, end: int) -> tuple[tuple[bytes, bytes], bytes]:
     """The head around the digits of Content-Length, and these; `0` where there is no such line."""
-    start = raw.find(b"\r\nContent-Length: ") + 18
+    start = data.find(b"\r\nContent-Length: ", 0, end) + 18
     if start == 17:
-        start = raw.find(b"\r\ncontent-length: ") + 18
+        start = data.find(b"\r\ncontent-length: ", 0, end) + 18
         if start == 17:
             # Written in another way, or not there: then the digits, if any, are part of the key.
-            return (raw, b""), b"0"
-    end = raw.index(b"\r\n", start)
-    return (raw[:start], raw[end:]), raw[start:end]
+            return (data[:end], b""), b"0"
+    stop = data.index(b"\r\n", start)
+    return (data[:start], data[stop:end]), data[start:stop]
 
 
 def read_request_head(raw: bytes) -> tuple[RequestHead, int | None] | Reply:

@@ -25,7 +25,7 @@ def learn_good(target: Target, answer: Answer, x: Exchange, now_s: float) -> Non
     provider = candidate.provider
     if endpoint.last_error:
         endpoint.last_error = ""
-    if endpoint.parking:
+    if endpoint.parking.ends:
         endpoint.parking.free(provider.credential(x), candidate.model)
     is_stream = answer.mode is STREAM
     if is_stream or provider.only is None or candidate.is_judged:

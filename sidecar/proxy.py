@@ -92,13 +92,15 @@ class Proxy:
     def admit(self, x: Exchange) -> Reply | None:
         """Judge a request by its head. The path is compared as it was sent, never decoded or joined."""
         snapshot = self._live.snapshot
-        if x.method == b"POST":
-            x.kind = KINDS.get(x.path, "")
-        if x.head.admitted_by is snapshot:
+        head = x.head
+        if head.admitted_by is snapshot:
+            x.kind = head.kind
             return None
+        if x.method == b"POST":
+            x.kind = head.kind = KINDS.get(x.path, "")
         refusal = judge_head(x, snapshot)
         if refusal is None:
-            x.head.admitted_by = snapshot
+            head.admitted_by = snapshot
         return refusal
 
     def wants_lane(self, x: Exchange) -> bool:
@@ -124,7 +126,7 @@ class Proxy:
                 return client.reply(x, caller)
             x.team, x.regions, x.priority = caller.team, caller.regions, caller.priority
 
-            if self._models.serves(x) and is_served(x.path):
+            if not x.kind and self._models.serves(x) and is_served(x.path):
                 return client.reply(x, await self._models.answer(x))
 
             # Read the body: which model, and is it a stream?
@@ -160,7 +162,9 @@ class Proxy:
             tries = attempt.tries = Tries(plan, x, self._random)
             if attempt.account is not None:
                 tries.affords = self._accounts.purse(attempt.account, call)
-            target = self._afforded(attempt, call, tries.first(began_s), began_s)
+            target = tries.first(began_s)
+            if attempt.account is not None:
+                target = self._afforded(attempt, call, target, began_s)
             if target is None:
                 raise nothing_to_try(x, tries, plan)
             answer = self._sender.send_at_once(x, call, attempt, target)

@@ -11,13 +11,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "sidecar"
 
-ENTRY_POINTS = {"__main__", "cli", "commands", "run", "server", "admin", "demo"}
+ENTRY_POINTS = {"__main__", "cli", "commands", "run", "server", "admin", "demo", "k8s", "waiting"}
 ONE_REQUEST = {
     *("settlement", "sender", "pins", "accounts"),
     *("runtime", "proxy", "lane", "answer", "attempt", "gate", "lessons", "routing", "tries"),
-    *("break_glass", "catalog", "model_list"),
+    *("break_glass", "catalog", "model_list", "explain", "standing", "quote"),
 }
-PACKAGES = {"fleet", "downstream", "upstream", "telemetry", "config", "policy", "usage"}
+PACKAGES = {"fleet", "downstream", "upstream", "telemetry", "config", "policy", "usage", "cache"}
 FOUNDATIONS = {
     *("exchange", "headers", "openai", "sse", "errors", "flow", "clock", "tasks", "quantiles", "lean"),
     *("splice", "resume", "large_body"),
@@ -29,7 +29,12 @@ CONFIG_TYPES = {
     for name in ("model", "addresses", "values", "secrets", "instants", "break_glass")
 }
 SYNCHRONOUS = (
+    *("k8s.annotations", "k8s.certificates", "k8s.container", "k8s.environment", "k8s.manifests"),
+    *("k8s.patch", "k8s.pod", "k8s.review", "k8s.settings", "k8s.tls"),
     *("fleet.lease", "fleet.bucket", "fleet.budget", "fleet.share", "fleet.batch", "fleet.totals"),
+    *("explain", "standing", "quote"),
+    *("cache.canonical", "cache.english", "cache.guards", "cache.eligibility", "cache.key", "cache.control"),
+    *("cache.recording", "cache.replay", "cache.store", "cache.answers"),
     "large_body",
     "break_glass",
     "catalog",

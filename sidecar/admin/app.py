@@ -10,6 +10,7 @@ outside the pod. Readiness never depends on providers: their outage must not tak
 
 import logging
 import re
+import time
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from hashlib import sha256
@@ -60,6 +61,8 @@ def admin_app(state: State) -> web.Application:
             web.get("/server_info", admin.server_info),
             web.get("/break_glass", admin.break_glass),
             web.post("/break_glass", admin.change_break_glass),
+            web.get("/explain", admin.explain),
+            web.post("/explain", admin.explain),
             web.post("/healthcheck/fail", admin.healthcheck_fail),
             web.post("/healthcheck/ok", admin.healthcheck_ok),
             web.post("/drain_listeners", admin.drain_listeners),
@@ -143,6 +146,18 @@ class _Admin:
             return web.Response(status=400, text=f"{error}\n")
         glass.turn_on(period_s, reason, _who(request))
         return _json(views.break_glass(self._state))
+
+    async def explain(self, request: web.Request) -> web.Response:
+        from sidecar.explain import explain, question_of  # rarely asked
+
+        state = self._state
+        body = await request.read() if request.method == "POST" else None
+        try:
+            question = question_of(dict(request.query), body)
+            shown = explain(question, state.snapshot, state.accounts, time.monotonic(), time.time())
+        except ValueError as error:
+            return web.Response(status=400, text=f"{error}\n")
+        return _json(shown)
 
     async def healthcheck_fail(self, _: web.Request) -> web.Response:
         self._state.fail_health(True)

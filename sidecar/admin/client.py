@@ -12,16 +12,30 @@ _MAX_SHOWN = 300
 
 
 class AdminError(Exception):
-    """No answer, or one that says no. The message is one line: what is wrong and what to do."""
+    """No answer, or one that says no. The message is one line: what is wrong and what to do.
+
+    `status` is that of the answer; 0: there was none.
+    """
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
-def ask(address: Address, method: str, path: str, query: dict[str, str] | None = None) -> bytes:
-    """The body of a 200 answer; AdminError for anything else."""
+def ask(
+    address: Address,
+    method: str,
+    path: str,
+    query: dict[str, str] | None = None,
+    sent: bytes | None = None,
+) -> bytes:
+    """The body of a 200 answer to a request with the body `sent`; AdminError for anything else."""
     connection = _connection(address)
     target = f"{path}?{urlencode(query)}" if query else path
     try:
         # The listener refuses all Host names but those of loopback, wherever it listens.
-        connection.request(method, target, headers={"host": "localhost", "x-sidecar-admin": "1"})
+        headers = {"host": "localhost", "x-sidecar-admin": "1"}
+        connection.request(method, target, sent, headers)
         response = connection.getresponse()
         body = response.read(_MAX_BYTES)
     except TimeoutError:
@@ -34,7 +48,8 @@ def ask(address: Address, method: str, path: str, query: dict[str, str] | None =
     finally:
         connection.close()
     if response.status != 200:
-        raise AdminError(_first_line(body) or f"{address} answered with status {response.status}")
+        said = _first_line(body) or f"{address} answered with status {response.status}"
+        raise AdminError(said, response.status)
     return body
 
 

@@ -13,10 +13,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from sidecar.config import document
-from sidecar.config.addresses import Url
+from sidecar.config.addresses import Address, Url
 from sidecar.config.checks import check
 from sidecar.config.decode import Decoder
-from sidecar.config.model import Config, Endpoint, Locality, Model, Provider
+from sidecar.config.model import Config, Endpoint, Listen, Locality, Model, Provider
 from sidecar.config.problems import ConfigError, Problem
 from sidecar.config.secrets import Secret, check_value
 from sidecar.config.support import UNAVAILABLE, unavailable_parts
@@ -28,7 +28,7 @@ NOTHING_SET = (
     " give a file with --config FILE, or try `sidecar demo`"
 )
 
-__all__ = ["ConfigError", "Loaded", "Problem", "from_environ", "load", "parse"]
+__all__ = ["ConfigError", "Loaded", "Problem", "from_environ", "listen_from", "load", "parse"]
 
 
 class Loaded(Struct, frozen=True, kw_only=True):
@@ -67,6 +67,7 @@ def parse(
     problems = [*unavailable_parts(tree, unavailable), *decoder.problems]
     files = decoder.files + _ca_files(tree)
     if config is not None:
+        config = replace(config, listen=listen_from(environ, config.listen))
         problems += check(config)
     if config is None or problems:
         raise ConfigError(problems, files)
@@ -83,10 +84,34 @@ def from_environ(environ: Mapping[str, str]) -> Config:
     config = Config(
         providers={"openai": Provider(endpoints=(endpoint,), api_key=secret)},
         models={"*": Model(provider="openai")},
+        listen=listen_from(environ),
     )
     if problems := check(config):
         raise ConfigError([problem._replace(path="OPENAI_BASE_URL") for problem in problems])
     return _located(config, environ)
+
+
+def listen_from(environ: Mapping[str, str], listen: Listen | None = None) -> Listen:
+    """The addresses to serve on: `SIDECAR_LISTEN_DATA`, `_ADMIN` and `_HEALTH` win over the file's.
+
+    Whoever sets them has told others of them: in Kubernetes the probes and the app's base URL.
+    """
+    listen = listen or Listen()
+    return replace(
+        listen,
+        **{
+            name: _from_variable(variable, environ.get(variable), _address) or getattr(listen, name)
+            for name in ("data", "admin", "health")
+            for variable in (f"SIDECAR_LISTEN_{name.upper()}",)
+        },
+    )
+
+
+def _address(raw: object) -> Address:
+    # Kubernetes gives a pod's IP as it is, an IPv6 one without [ ].
+    host, _, port = str(raw).rpartition(":")
+    is_bare = host.count(":") > 1 and not host.startswith(("[", "unix:"))
+    return Address.parse(f"[{host}]:{port}" if is_bare else raw)
 
 
 def _read(name: str) -> bytes:

@@ -14,7 +14,6 @@ from msgspec.structs import asdict, fields, replace
 from sidecar.config.addresses import Address, Url
 from sidecar.config.break_glass import Reason
 from sidecar.config.instants import Instant
-from sidecar.config.redis_url import check_redis_url
 from sidecar.config.secrets import KeyHash, Secret
 from sidecar.config.values import (
     Name,
@@ -310,9 +309,6 @@ class Fleet(Base, frozen=True, kw_only=True):
     redis: Secret
     expected: Positive
     timeout_s: Seconds = field(name="timeout", default=0.05)
-
-    def __post_init__(self) -> None:
-        check_redis_url(self.redis.reveal())
 
 
 class Usage(Base, frozen=True, kw_only=True):

@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
             self._ahead += data
             if len(self._ahead) > MAX_AHEAD_BYTES:
                 self.transport.pause_reading()
-        elif self.state is not CLOSING:
+        elif self.state is not CLOSING and not (self.state is HEAD and self._read_at_once(data)):
             self._read(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -184,6 +184,29 @@ class Connection(asyncio.Protocol):
 
     # --- reading --------------------------------------------------------------------------------------
 
+    def _read_at_once(self, data: bytes) -> bool:
+        """Begin a request whose head is known and whose body is here whole, as nearly all are; False: it is
+        none of these, and nothing has happened."""
+        if self._raw:
+            return False
+        end = data.find(b"\r\n\r\n") + 4
+        known = recall_request_head(data, end) if end > 3 else None
+        if known is None:
+            return False
+        head, length = known
+        if not length or length != len(data) - end or length > self._gate.max_body_bytes:
+            return False
+        x = Exchange(self.writer, time.monotonic(), head)
+        if self._gate.admit(x) is not None or not x.kind:
+            return False
+        self._x = x
+        x.body = data[end:]
+        self.state = ANSWERING
+        self.deadline_s = NEVER
+        self._flow = Flow(self._gate.serve(x), self._flow_ended)
+        self._flow.resume()
+        return True
+
     def _read(self, data: bytes) -> None:
         """Parse up to the end of one request and start it; what is behind it waits."""
         try:
@@ -216,7 +239,7 @@ class Connection(asyncio.Protocol):
                 return b""
             self.deadline_s = self._ticker.now_s + REQUEST_S
             end = data.find(b"\r\n\r\n") + 4
-            if end > 3 and (known := recall_request_head(data[:end])) is not None:
+            if end > 3 and (known := recall_request_head(data, end)) is not None:
                 self._raw, self._rest = data[:end], data[end:]
                 self._is_recalled = True
                 self._begin_body(*known)

@@ -45,8 +45,9 @@ class AnswerWriter:
         self.respond(x, reply.status, [_JSON, *reply.lines], reply.body)
 
     def respond(self, x: Exchange, status: int, lines: list[bytes], body: bytes) -> None:
-        parts = [status_line(status), *lines]
-        self._add_connection_line(x, parts)
+        parts = [_STATUS_LINES.get(status) or status_line(status), *lines]
+        if self.must_close or x.minor == 0 or not x.keep_alive:
+            self._add_connection_line(x, parts)
         if status not in _BODILESS:
             parts.append(b"content-length: %d" % len(body))
         if x.method == b"HEAD" or status in _BODILESS:

@@ -99,7 +99,7 @@ class Callers:
     """Everyone one configuration knows. Immutable but for what it remembers, within bounds."""
 
     def __init__(self, config: Config, team: str) -> None:
-        self._team = team  # of callers who have none of their own
+        self.team = team  # of callers who have none of their own
         self._tiers = config.tiers
         self._standard = standard_tier(config.tiers) or ""
         self._prefixes = _by_prefix(config.tiers)
@@ -151,7 +151,7 @@ class Callers:
         return self._caller(tier, bucket_of(listed.id), listed)
 
     def _caller(self, tier: str, bucket: str, key: Key | None = None) -> Caller:
-        team = self._team if key is None or key.team is None else key.team
+        team = self.team if key is None or key.team is None else key.team
         priority = self._tiers[tier].priority if tier else 0
         return Caller(team, tier, priority, bucket, key)
 

@@ -184,7 +184,7 @@ class Connection(asyncio.Protocol):
             raise ValueError("an unknown transfer coding")
         self._head = head
         self._status = status
-        if self._is_bodiless():
+        if self._is_head_request or status in _BODILESS:
             self._finish(framed=head.length is not None or bool(head.coding))
 
     def on_message_complete(self) -> None:
@@ -198,9 +198,6 @@ class Connection(asyncio.Protocol):
         pieces = self._pieces
         self._framing_bytes += read_bytes - sum(map(len, pieces)) - 16 * len(pieces)
         return self._framing_bytes > MAX_TOTAL_BYTES
-
-    def _is_bodiless(self) -> bool:
-        return self._is_head_request or self._status in _BODILESS
 
     def _finish(self, framed: bool) -> None:
         """The answer is whole. `framed`: the parser still waits for a body that will not come."""
@@ -231,7 +228,8 @@ class Connection(asyncio.Protocol):
 
     def _release(self) -> None:
         if self._may_reuse:
-            self.resume_reading()
+            if self._is_paused:
+                self.resume_reading()
             self.state = IDLE
             self.is_reused = True
             self._on_idle(self)

@@ -66,14 +66,14 @@ class Endpoint:
     @property
     def is_well(self) -> bool:
         """Whether nothing at all is known against it: not broken, not checked out, no model parked."""
-        return self.breaker.state is CLOSED and not self.is_checked_out and not self.parking
+        return self.breaker.state is CLOSED and not self.is_checked_out and not self.parking.ends
 
     def is_usable(self, credential: str, model: str, now_s: float) -> bool:
         """Whether a request may go there now: not broken, not checked out, not parked."""
         breaker = self.breaker
         if self.is_checked_out or not (breaker.state is CLOSED or breaker.allows(now_s)):
             return False
-        return not self.parking or self.parking.until(credential, model, now_s) == 0.0
+        return not self.parking.ends or self.parking.until(credential, model, now_s) == 0.0
 
     def speed(self, model: str) -> Speed:
         """What is known of a model's speed here. Bounded: past a thousand names all is forgotten."""

@@ -24,17 +24,18 @@ _MAKE_ROOM = MAX_PARKED // 20
 class Parking:
     """Ends of waiting times, in monotonic seconds.
 
-    `credential` is a name for a key (a provider's, or a digest of a caller's own), not the key itself.
+    `ends` is empty while nothing is parked. `credential` is a name for a key (a provider's, or a digest of a
+    caller's own), not the key itself.
     """
 
-    __slots__ = ("_ends", "_first_end_s")
+    __slots__ = ("_first_end_s", "ends")
 
     def __init__(self) -> None:
-        self._ends: dict[str | tuple[str, str], float] = {}
+        self.ends: dict[str | tuple[str, str], float] = {}
         self._first_end_s = math.inf  # nothing ends before
 
     def __len__(self) -> int:
-        return len(self._ends)
+        return len(self.ends)
 
     def park(self, credential: str, model: str, until_s: float) -> None:
         """Leave a model alone for this credential. A longer time told before stands."""
@@ -46,13 +47,13 @@ class Parking:
 
     def free(self, credential: str, model: str) -> None:
         """A good answer came all the same: forget what was told."""
-        if self._ends:
-            self._ends.pop((credential, model), None)
-            self._ends.pop(credential, None)
+        if self.ends:
+            self.ends.pop((credential, model), None)
+            self.ends.pop(credential, None)
 
     def until(self, credential: str, model: str, now_s: float) -> float:
         """When this may be asked again; 0.0: now."""
-        ends = self._ends
+        ends = self.ends
         if not ends:
             return 0.0
         end_s = max(ends.get((credential, model), 0.0), ends.get(credential, 0.0))
@@ -62,11 +63,11 @@ class Parking:
         """Drop what is over; call it once a second."""
         if now_s < self._first_end_s:
             return
-        self._ends = {key: end_s for key, end_s in self._ends.items() if end_s > now_s}
-        self._first_end_s = min(self._ends.values(), default=math.inf)
+        self.ends = {key: end_s for key, end_s in self.ends.items() if end_s > now_s}
+        self._first_end_s = min(self.ends.values(), default=math.inf)
 
     def _set(self, key: str | tuple[str, str], until_s: float) -> None:
-        ends = self._ends
+        ends = self.ends
         if len(ends) >= MAX_PARKED and key not in ends:
             for first in heapq.nsmallest(_MAKE_ROOM, ends, key=ends.__getitem__):
                 del ends[first]

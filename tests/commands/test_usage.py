@@ -209,20 +209,6 @@ def test_it_wants_to_know_where(capsys: pytest.CaptureFixture[str]) -> None:
 
 # --- as a program ---
 
-PROGRAM = """
-import argparse, sys
-from sidecar import cli
-from sidecar.commands import usage
-
-def parser():
-    parser = argparse.ArgumentParser(prog="sidecar")
-    usage.add_parser(parser.add_subparsers())
-    return parser
-
-cli._parser = parser
-cli.main(sys.argv[1:])
-"""
-
 
 @pytest.mark.parametrize("teams", [1, 5000])
 async def test_a_reader_that_leaves_is_a_clean_end(tmp_path: Path, teams: int) -> None:
@@ -232,7 +218,7 @@ async def test_a_reader_that_leaves_is_a_clean_end(tmp_path: Path, teams: int) -
     store.add({(MINUTE, labels(team=f"t{index}")): row(requests=1) for index in range(teams)})
     store.close()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", PROGRAM, "usage", "--db", path, "--format", "json"),
+        *(sys.executable, "-m", "sidecar", "usage", "--db", path, "--format", "json"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config.load import from_environ, load, parse
+from sidecar.config.load import from_environ, listen_from, load, parse
 from sidecar.config.model import Locality, Price
 from sidecar.config.problems import ConfigError
 from sidecar.config.secrets import Secret
@@ -136,3 +136,33 @@ def test_any_tree_is_a_configuration_or_a_config_error(text: str) -> None:
         parse(text.encode(), {})
     except ConfigError as error:
         assert all(problem.message for problem in error.problems)
+
+
+# --- where to listen ---
+
+
+def test_addresses_of_the_environment_win_over_the_files() -> None:
+    environ = {"SIDECAR_LISTEN_DATA": "127.0.0.1:8181", "SIDECAR_LISTEN_HEALTH": "10.0.0.7:9902"}
+    listen = parse(
+        b"listen: {data: 127.0.0.1:1, admin: 127.0.0.1:2}\n" + MINIMAL.encode(), environ
+    ).config.listen
+    assert (str(listen.data), str(listen.admin), str(listen.health)) == (
+        "127.0.0.1:8181",
+        "127.0.0.1:2",
+        "10.0.0.7:9902",
+    )
+
+
+@pytest.mark.parametrize("address", ["fd00::7:9902", "[fd00::7]:9902"])
+def test_an_ipv6_address_of_the_environment_may_do_without_brackets(address: str) -> None:
+    assert str(listen_from({"SIDECAR_LISTEN_HEALTH": address}).health) == "[fd00::7]:9902"
+
+
+def test_a_bad_address_of_the_environment_is_named() -> None:
+    with pytest.raises(ConfigError, match="SIDECAR_LISTEN_ADMIN: "):
+        listen_from({"SIDECAR_LISTEN_ADMIN": "nowhere"})
+
+
+def test_addresses_of_the_environment_must_fit_together_too() -> None:
+    with pytest.raises(ConfigError, match=r"address of listen\.data too"):
+        parse(MINIMAL.encode(), {"SIDECAR_LISTEN_HEALTH": "127.0.0.1:8080"})

@@ -1,0 +1,162 @@
+"""`sidecar explain`: which target a request would take now, and why; nothing is sent.
+
+It asks a running sidecar, or reads a configuration file and explains what a sidecar would do right after its
+start. Exit codes: 0 explained, also where the caller would get an error; 1 the sidecar is not reached; 2 bad
+arguments or configuration.
+"""
+
+import argparse
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from sidecar.commands.break_glass import DEFAULT_ADMIN
+from sidecar.config.addresses import Address
+
+if TYPE_CHECKING:
+    from sidecar.config.model import Config
+    from sidecar.runtime import Snapshot
+
+# What the admin listener takes.
+MAX_BODY_BYTES = 1024 * 1024
+
+
+class _UsageError(Exception):
+    """What was given cannot be used; the message is one line."""
+
+
+def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", default_team: str) -> None:
+    """Add the command to the command line."""
+    parser = commands.add_parser(
+        "explain",
+        help="which target a request would take now, and why, without sending it",
+        description="Asks a running sidecar, which changes nothing there. With --config it needs none, and"
+        " takes every endpoint for healthy and unused.",
+    )
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--admin",
+        metavar="ADDRESS",
+        default=DEFAULT_ADMIN,
+        type=_address,
+        help=f"the sidecar's listen.admin: host:port or unix:/path; by default {DEFAULT_ADMIN}",
+    )
+    where.add_argument("--config", metavar="FILE", help="explain this file instead of a running sidecar")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--model", metavar="NAME", help="the model or route that the app would name")
+    what.add_argument("--body", metavar="FILE", help="the JSON that the app would send; - for standard input")
+    parser.add_argument("--key", metavar="ID", help="who calls: the id of a listed key")
+    parser.add_argument("--importance", choices=("normal", "critical"), help="as in x-sidecar-importance")
+    parser.add_argument("--stream", action="store_true", help="a streamed answer; of --body, say it inside")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.set_defaults(command=run, default_team=default_team)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Explain and print; returns the exit code. BrokenPipeError when the reader has left."""
+    from sidecar.admin.client import AdminError
+    from sidecar.config.problems import ConfigError
+
+    try:
+        query, body = _asked(options)
+        if options.config is not None:
+            text = _rendered(_explain_file(options, query, body), options)
+        else:
+            text = _explain_running(options, query, body)
+    except _UsageError as error:
+        return _fail(str(error), 2)
+    except ConfigError as error:
+        return max(_fail(f"{options.config}: {problem}", 2) for problem in error.problems)
+    except AdminError as error:
+        return _fail(str(error), 2 if error.status == 400 else 1)
+    # As UTF-8 whatever the locale, and now: a reader that has left is noticed here, not at the exit.
+    sys.stdout.buffer.write(text.encode(errors="replace"))
+    sys.stdout.flush()
+    return 0
+
+
+def _rendered(shown: dict[str, Any], options: argparse.Namespace) -> str:
+    import orjson
+
+    from sidecar.commands.explained import table
+
+    if options.json:
+        return orjson.dumps(shown, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    return table(shown)
+
+
+def _explain_running(options: argparse.Namespace, query: dict[str, str], body: bytes | None) -> str:
+    import orjson
+
+    from sidecar.admin.client import AdminError, ask
+
+    answer = ask(options.admin, "GET" if body is None else "POST", "/explain", query, body)
+    try:
+        return _rendered(orjson.loads(answer), options)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise AdminError(f"{options.admin} answered, but not as a sidecar does") from None
+
+
+def _asked(options: argparse.Namespace) -> tuple[dict[str, str], bytes | None]:
+    """The arguments as a query, and the body."""
+    given = {"key": options.key, "importance": options.importance, "model": options.model}
+    query = {name: value for name, value in given.items() if value is not None}
+    if options.body is None:
+        return query | ({"stream": "1"} if options.stream else {}), None
+    if options.stream:
+        raise _UsageError("--stream goes with --model: a body says itself whether it is streamed")
+    try:
+        with open(0 if options.body == "-" else options.body, "rb", closefd=options.body != "-") as file:
+            body = file.read(MAX_BODY_BYTES + 1)
+    except OSError as error:
+        raise _UsageError(f"{options.body} cannot be read: {error.strerror}") from None
+    if len(body) > MAX_BODY_BYTES:
+        raise _UsageError(f"{options.body} is over {MAX_BODY_BYTES} bytes: shorten its texts")
+    return query, body
+
+
+def _explain_file(options: argparse.Namespace, query: dict[str, str], body: bytes | None) -> dict[str, Any]:
+    from sidecar.accounts import Accounts
+    from sidecar.config.load import load
+    from sidecar.explain import explain, question_of
+
+    config = load(options.config, os.environ).config
+    try:
+        snapshot = _at_start(config, os.environ.get("SIDECAR_TEAM") or options.default_team)
+        question = question_of(query, body)
+        return explain(question, snapshot, Accounts(config, None), time.monotonic(), time.time())
+    except (OSError, ValueError) as error:
+        raise _UsageError(str(error)) from None
+
+
+def _at_start(config: "Config", team: str) -> "Snapshot":
+    """What a sidecar begins with: nothing is known of any endpoint."""
+    from msgspec.structs import replace
+
+    from sidecar import __version__
+    from sidecar.clock import Ticker
+    from sidecar.config.instants import end_s
+    from sidecar.runtime import Runtime
+    from sidecar.telemetry.metrics import Metrics
+
+    # Health checks would begin to ask the providers.
+    providers = {name: replace(one, health_check=None) for name, one in config.providers.items()}
+    runtime = Runtime(Ticker(), Metrics(__version__), team)
+    runtime.apply(replace(config, providers=providers))
+    glass = config.break_glass
+    if glass is not None and glass.until is not None:
+        runtime.snapshot.router.set_break_glass(time.time() < end_s(glass.until))
+    return runtime.snapshot
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"sidecar explain: {message}\n")
+    return code
+
+
+def _address(text: str) -> Address:
+    try:
+        return Address.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

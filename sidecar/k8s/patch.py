@@ -1,0 +1,120 @@
+"""Whether a pod gets the sidecar, and the JSON Patch (RFC 6902) that gives it.
+
+Theory of operation: first what is to be left alone, then what speaks against it, then the patch. Whatever
+speaks against it is said in a warning and the pod goes its way without a sidecar: a pod is never refused,
+and never made one that cannot start. The patch holds `add` operations only, so nothing of the pod is ever
+replaced; those with an index into the pod as it came stand before the one that moves the indices.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Literal, TypeAlias
+
+from msgspec import Struct
+
+from sidecar.k8s import environment
+from sidecar.k8s.annotations import PREFIX, opts_out, wish_of
+from sidecar.k8s.container import NAME, container, volumes
+from sidecar.k8s.pod import Pod
+from sidecar.k8s.settings import Settings, shown
+
+Result: TypeAlias = Literal["injected", "skipped", "refused"]
+Operation: TypeAlias = dict[str, Any]
+
+_OS_LABEL = "kubernetes.io/os"
+
+
+class Outcome(Struct):
+    """What becomes of a pod; the patch is empty unless it is injected."""
+
+    result: Result
+    patch: list[Operation]
+    warnings: list[str]
+
+
+def inject(pod: Pod, defaults: Settings) -> Outcome:
+    """The outcome for one pod."""
+    if opts_out(pod):
+        return Outcome("skipped", [], [])
+    if any(there.name == NAME for there in pod.spec.all_containers):
+        return Outcome("skipped", [], list(_cautions_once_there(pod)))
+    wish = wish_of(pod, defaults)
+    settings = wish.settings
+    if faults := wish.faults or list(_obstacles(pod, settings)):
+        return Outcome(
+            "refused", [], [*(f"{NAME} is not injected: {fault}" for fault in faults), *wish.notes]
+        )
+    return Outcome("injected", _patch(pod, settings), [*wish.notes, *_cautions(pod, settings)])
+
+
+def _obstacles(pod: Pod, settings: Settings) -> Iterator[str]:
+    spec = pod.spec
+    if (spec.os and spec.os.name == "windows") or (spec.node_selector or {}).get(_OS_LABEL) == "windows":
+        yield "the pod is for Windows, the sidecar runs on Linux"
+    if spec.host_network:
+        yield "the pod has hostNetwork: its loopback is the whole node's, and so would be the sidecar"
+    ours = {number: name for name, number in settings.ports.items()}
+    for there in spec.all_containers:
+        for port in there.ports or ():
+            if port.protocol in (None, "TCP") and (name := ours.get(port.container_port)):
+                yield (
+                    f"container {shown(there.name)} listens on port {port.container_port} itself:"
+                    f" give the sidecar another with the annotation {PREFIX}{name}"
+                )
+    taken = {volume.name for volume in spec.volumes or ()}
+    for volume in volumes(settings):
+        if volume["name"] in taken:
+            yield f"the pod has a volume {volume['name']} already: rename it"
+
+
+def _cautions(pod: Pod, settings: Settings) -> Iterator[str]:
+    if settings.mode == "classic" and pod.spec.restart_policy in ("Never", "OnFailure"):
+        yield (
+            f"{NAME} runs on when the app has ended, so this pod never completes: for a Job use native mode"
+            " (Kubernetes 1.29 or newer)"
+        )
+    if pod.spec.resources:
+        yield f"{NAME} has no resources of its own: it shares those of the pod (spec.resources)"
+    for app in _apps(pod, settings):
+        yield from environment.cautions(app[1], settings)
+
+
+def _cautions_once_there(pod: Pod) -> Iterator[str]:
+    # Seen when another webhook, built before native sidecars, has dropped the field it did not know.
+    for there in pod.spec.init_containers or ():
+        if there.name == NAME and there.restart_policy != "Always":
+            yield f"init container {NAME} lacks restartPolicy: Always, so the pod waits for its end forever"
+
+
+def _patch(pod: Pod, settings: Settings) -> list[Operation]:
+    spec = pod.spec
+    operations = []
+    for place, app in _apps(pod, settings):
+        if new := environment.additions(app, settings):
+            operations += _appended(f"{place}/env", app.env, new)
+    operations += _appended("/spec/volumes", spec.volumes, volumes(settings))
+    made = container(settings, has_resources=not spec.resources)
+    if settings.mode == "classic":
+        return [*operations, _add("/spec/containers/-", made)]
+    if spec.init_containers is None:
+        return [*operations, _add("/spec/initContainers", [made])]
+    return [*operations, _add("/spec/initContainers/0", made)]
+
+
+def _apps(pod: Pod, settings: Settings) -> Iterator[tuple[str, Any]]:
+    """The containers that run while the sidecar does, each with its place. Init containers run before a
+    classic sidecar: a base URL there would lead nowhere."""
+    for index, app in enumerate(pod.spec.containers):
+        yield f"/spec/containers/{index}", app
+    if settings.mode == "native":
+        for index, app in enumerate(pod.spec.init_containers or ()):
+            yield f"/spec/initContainers/{index}", app
+
+
+def _appended(path: str, there: list[Any] | None, new: list[Any]) -> list[Operation]:
+    if there is None:
+        return [_add(path, new)]
+    return [_add(f"{path}/-", item) for item in new]
+
+
+def _add(path: str, value: Any) -> Operation:
+    return {"op": "add", "path": path, "value": value}
