@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
 
-.PHONY: run test check format bench bench-quick faults torture parts clean
+.PHONY: run test check format bench bench-quick faults torture cache-eval parts clean
 
 run: $(READY)  ## the demo: three simulated regions and the sidecar before them
 	$(BIN)/sidecar demo
@@ -33,6 +33,9 @@ faults: $(READY)  ## every fault under load, with a scorecard; about 12 minutes,
 
 torture: $(READY)  ## thousands of disconnects, a million events; about a minute
 	$(BIN)/python -m tests.faults.torture $(ARGS)
+
+cache-eval: $(READY)  ## recall, wrong answers and costs of the cache's keys; 10 seconds
+	$(BIN)/python -m tests.cache $(ARGS)
 
 parts: $(READY)  ## nanoseconds of single functions
 	$(BIN)/python -m tests.bench.parts $(ARGS)

@@ -1,0 +1,135 @@
+"""Under what an answer is kept: the digest of everything that decides it.
+
+    partition = who may share it, route, routed model, path and query, the body less the user's last words
+    key       = partition, and these words: in their canonical form where they have one, else as they are
+
+A digest is BLAKE2b-128; nobody finds two requests with the same one. The body counts by its parse, with
+sorted members, so that blanks and order do not matter. But a member that stands there twice is one in our
+parse and may be the other in the provider's: with it, who shares a scope could store the answer to one
+question under another. A body in which that may be so is not eligible.
+"""
+
+import re
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+
+from sidecar.cache.canonical import VERSION, canonical
+from sidecar.cache.eligibility import Bypass, Turn, last_turn
+from sidecar.openai import Call
+
+_DIGEST_BYTES = 16
+_EXACT_BYTES = 8
+
+
+class Place:
+    """Where an answer belongs: `scope` of `scope_of`; `model` with its provider, as it was routed."""
+
+    __slots__ = ("model", "route", "scope")
+
+    def __init__(self, scope: bytes, route: str, model: str) -> None:
+        self.scope = scope
+        self.route = route
+        self.model = model
+
+
+class Key:
+    """Where to look, and what else may be of use to do so.
+
+    `exact` tells the very same words from others of the same form. `partition` and `text` (the form, or the
+    words) are for a search by meaning: only within the partition.
+    """
+
+    __slots__ = ("digest", "exact", "partition", "route", "scope", "text")
+
+    def __init__(self, place: Place, partition: bytes, digest: bytes, exact: bytes, text: str) -> None:
+        self.scope = place.scope
+        self.route = place.route
+        self.partition = partition
+        self.digest = digest
+        self.exact = exact
+        self.text = text
+
+
+def scope_of(shared_by: str, credential: str, team: str, regions: tuple[str, ...]) -> bytes:
+    """Who shares answers: `shared_by` is key, team or all.
+
+    A residency filter is part of it: an answer of another region must not reach a caller that has one.
+    """
+    whom = {"key": credential, "team": team, "all": ""}[shared_by]
+    name = orjson.dumps([shared_by, whom, sorted(regions)])
+    return blake2b(name, digest_size=_DIGEST_BYTES).digest()
+
+
+def key_of(
+    kind: str,
+    target: bytes,
+    call: Call,
+    body: bytes,
+    place: Place,
+    *,
+    is_canonical: bool,
+    any_temperature: bool = False,
+) -> Key | Bypass:
+    """The key of a request, or why it has none.
+
+    `body` is what `call` was read from, `target` its path and query. `is_canonical`: a chat's last words
+    count by their canonical form. A completion's prompt does not: it is a text to go on with, to the last
+    blank.
+    """
+    turn = last_turn(kind, call, len(body), any_temperature=any_temperature)
+    if isinstance(turn, Bypass):
+        return turn
+    if not _says_each_once(body, call.document):
+        return _AMBIGUOUS
+    form = canonical(turn.text) if is_canonical and kind == "chat" else None
+    return _digest(place, target, turn, form)
+
+
+_AMBIGUOUS = Bypass("ambiguous")
+
+
+def _digest(place: Place, target: bytes, turn: Turn, form: str | None) -> Key:
+    decisive = orjson.dumps([place.route, place.model, turn.rest], option=orjson.OPT_SORT_KEYS)
+    # Fixed length, told length, JSON: no two requests write the same bytes.
+    head = b"%b%b%b %d %b" % (_STAMP, VERSION, place.scope, len(target), target)
+    partition = blake2b(head + decisive, digest_size=_DIGEST_BYTES).digest()
+    words = turn.text.encode()
+    exact = blake2b(words, digest_size=_EXACT_BYTES).digest()
+    wanted = b"=" + words if form is None else b"~" + form.encode()
+    digest = blake2b(partition + wanted, digest_size=_DIGEST_BYTES).digest()
+    return Key(place, partition, digest, exact, turn.text if form is None else form)
+
+
+# Changes with the form of a record (recording.py): none of the old ones is found then.
+_STAMP = b"answer 1 form "
+
+_COLON = re.compile(rb'"\s*:')
+_ESCAPED_COLON = re.compile(rb"\\u00(?:3[aA]|20)")
+
+
+def _says_each_once(body: bytes, document: dict[str, Any]) -> bool:
+    """Whether no member stands in the body twice, at whatever depth.
+
+    Written again it is mostly the very bytes that came. Otherwise the ends of names are counted, in the body
+    and in its parse written again: what the parser dropped is missing there. A text that begins with a colon
+    counts in both, unless it is spelled with an escape.
+    """
+    try:
+        again = orjson.dumps(document)
+    except orjson.JSONEncodeError:
+        return False  # nested too deeply to be written
+    if again == body:
+        return True
+    masked = _mask(body)
+    if b"\\u00" in masked and _ESCAPED_COLON.search(masked) is not None:
+        return False
+    return len(_COLON.findall(masked)) == len(_COLON.findall(_mask(again)))
+
+
+def _mask(body: bytes) -> bytes:
+    """Without escaped quotes: every `"` that is left begins or ends a string."""
+    if b"\\" not in body:
+        return body
+    return body.replace(rb"\\", b"__").replace(rb"\"", b"__")
