@@ -173,27 +173,28 @@ def usage_from(report: Any) -> Usage | None:
     if type(report) is not dict:
         return None
     get = report.get
-    input_ = get("prompt_tokens")
-    if input_ is None:
+    input_, output = get("prompt_tokens"), get("completion_tokens")
+    is_openai = input_ is not None
+    if not is_openai:
         input_ = get("input_tokens", 0)
-    output = get("completion_tokens")
     if output is None:
         output = get("output_tokens", 0)
     if type(input_) is not int or type(output) is not int or input_ < 0 or output < 0:
         return None
-    usage = Usage(min(input_, MAX_TOKENS), min(output, MAX_TOKENS))
+    if input_ > MAX_TOKENS or output > MAX_TOKENS:
+        input_, output = min(input_, MAX_TOKENS), min(output, MAX_TOKENS)
+    usage = Usage(input_, output)
     details = get("prompt_tokens_details") or get("input_tokens_details")
     if type(details) is dict:
         usage.cached = _count(details.get("cached_tokens"))
     details = get("completion_tokens_details") or get("output_tokens_details")
     if type(details) is dict:
         usage.reasoning = _count(details.get("reasoning_tokens"))
-    # Anthropic counts what was read from its cache, or written to it, beside the input; OpenAI inside it.
-    read = _count(get("cache_read_input_tokens"))
-    written = _count(get("cache_creation_input_tokens"))
-    if read or written:
-        usage.input += read + written
-        usage.cached = read
+    if not is_openai:
+        # Anthropic counts what was read from its cache, or written to it, beside the input; OpenAI inside it.
+        read = _count(get("cache_read_input_tokens"))
+        usage.input += read + _count(get("cache_creation_input_tokens"))
+        usage.cached = read or usage.cached
     return usage
 
 
