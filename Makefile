@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
 
-.PHONY: run test check format bench bench-quick faults torture cache-eval parts clean
+.PHONY: run test check format bench bench-quick faults torture cache-eval helm manifests lock parts clean
 
 run: $(READY)  ## the demo: three simulated regions and the sidecar before them
 	$(BIN)/sidecar demo
@@ -36,6 +36,18 @@ torture: $(READY)  ## thousands of disconnects, a million events; about a minute
 
 cache-eval: $(READY)  ## recall, wrong answers and costs of the cache's keys; 10 seconds
 	$(BIN)/python -m tests.cache $(ARGS)
+
+helm: $(READY)  ## helm, built with Go once, for the tests of the chart
+	$(BIN)/python deploy/k8s/render.py --build-helm
+
+manifests: $(READY)  ## deploy/k8s/manifests from the chart
+	$(BIN)/python deploy/k8s/render.py
+
+LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q
+lock: $(READY)  ## the image's locks, after a change of the dependencies
+	$(BIN)/pip install --quiet uv
+	$(LOCK) pyproject.toml --extra injector -o deploy/k8s/requirements.lock
+	$(LOCK) deploy/k8s/build.in -o deploy/k8s/build.lock
 
 parts: $(READY)  ## nanoseconds of single functions
 	$(BIN)/python -m tests.bench.parts $(ARGS)
