@@ -55,8 +55,29 @@ providers:
 {endpoints}
     capabilities: [stream_usage]
 models:
+  deepseek-ai/DeepSeek-V4-Flash:
+    provider: global-api
+    price: {{input: 0.0, output: 0.25}}
+    p99_budget: 800ms
+    fallback: [Qwen/Qwen3-32B]
+  Qwen/Qwen3-32B: {{provider: global-api, price: {{input: 0.0, output: 0.28}}}}
+  "Pro/*": {{provider: global-api, price: {{input: 0.0, output: 2.5}}, premium: true, max_output: 8192}}
   "*": {{provider: global-api}}
-telemetry: {{access_log: "off"}}
+routes:
+  auto:
+    split:
+      - {{model: deepseek-ai/DeepSeek-V4-Flash, weight: 95}}
+      - {{model: Pro/deepseek-ai/DeepSeek-V3.2, weight: 5}}
+    fallback: [Qwen/Qwen3-32B]
+    classify: [{{when: {{importance: critical}}, model: Pro/deepseek-ai/DeepSeek-R1}}]
+    on_stream_cut: resume
+tiers:
+  standard: {{requests_per_minute: 50}}
+budgets:
+  - {{name: premium-daily, models: ["Pro/*"], usd: 5, window: day, at_limit: downgrade}}
+telemetry:
+  access_log: "off"
+  baseline: {{name: gpt-4o, price: {{input: 2.5, output: 10.0}}}}
 """
 
 

@@ -105,7 +105,21 @@ def _things_to_try(
             )
         )
         steps.append((f"Heal {name}", [f"curl -X DELETE {control}"]))
-    steps.append(("Open the live page", [f"{admin}/"]))
+    critical = {**ask, "model": "auto"}
+    steps += [
+        (
+            "Ask for `auto`, and say that it matters: a premium model answers (x-sidecar-model)",
+            [
+                f"curl -si {data}/v1/chat/completions -H 'x-sidecar-importance: critical'"
+                f" -H 'content-type: application/json' -d '{orjson.dumps(critical).decode()}'"
+            ],
+        ),
+        (
+            "See where a request would go now, and why",
+            [f"sidecar explain --admin {admin.removeprefix('http://')} --model auto"],
+        ),
+        ("Open the live page", [f"{admin}/"]),
+    ]
     return steps
 
 

@@ -71,7 +71,7 @@ def test_the_banner_names_every_place() -> None:
 def test_the_lines_to_copy_are_whole_commands() -> None:
     lines = show().splitlines()
     curls = [shlex.split(line) for line in lines if line.startswith("curl ")]
-    assert [words[1] for words in curls] == ["-N", "-X", "-X"]
+    assert [words[1] for words in curls] == ["-N", "-X", "-X", "-si"]
     ask = orjson.loads(curls[0][curls[0].index("-d") + 1])
     assert ask["stream"] is True and ask["model"] == "auto"
     fault = orjson.loads(curls[1][curls[1].index("-d") + 1])
