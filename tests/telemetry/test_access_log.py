@@ -70,7 +70,7 @@ def test_a_line_has_all_fields_and_the_facts_of_its_request(tmp_path: Path) -> N
     x = finished(stream=True, flag="SD", first_token_s=0.25, overhead_s=0.0001, usage=Usage(9, 5, cached=2))
     x.cost_nano_usd = 1500
     x.bytes_sent, x.bytes_received = 600, 400
-    log.write(x, 1.5, AT_NS)
+    log.write(x, 1.5, time.time_ns())
     log.close()
     (line,) = lines_of(tmp_path / "log")
     assert sorted(line) == sorted(FIELDS)
