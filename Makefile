@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 BENCH_READY := $(VENV)/.bench-ready
+COMPILED := $(VENV)/compiled
+SOURCES := $(shell find sidecar -name '*.py') deploy/compile.py
 
-.PHONY: run test check format bench bench-quick faults torture cache-eval helm manifests lock parts clean
+.PHONY: run test check format compiled test-compiled bench bench-quick faults torture cache-eval helm manifests lock parts clean
 
 run: $(READY)  ## the demo: three simulated regions and the sidecar before them
 	$(BIN)/sidecar demo
@@ -22,10 +24,16 @@ format: $(READY)  ## put the code in form
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(BENCH_READY)  ## beside a textbook proxy, nginx and Envoy, interleaved; about 4 minutes
+compiled: $(COMPILED)/.ready  ## the sidecar as the image has it, in a virtualenv of its own
+
+test-compiled: $(COMPILED)/.ready  ## the tests against the compiled data path
+	rm -rf $(COMPILED)/tests && mkdir $(COMPILED)/tests && cp -r tests pyproject.toml $(COMPILED)/tests
+	cd $(COMPILED)/tests && ../bin/pytest --ignore tests/k8s --ignore tests/test_layers.py $(ARGS)
+
+bench: $(BENCH_READY) $(COMPILED)/.ready  ## beside a textbook proxy, nginx and Envoy, interleaved; about 4 minutes
 	$(BIN)/python -m tests.bench $(ARGS)
 
-bench-quick: $(BENCH_READY)  ## the same in 40 seconds, and noisier
+bench-quick: $(BENCH_READY) $(COMPILED)/.ready  ## the same in 40 seconds, and noisier
 	$(BIN)/python -m tests.bench --quick $(ARGS)
 
 faults: $(READY)  ## every fault under load, with a scorecard; about 12 minutes, ARGS=--fast for 2
@@ -63,4 +71,10 @@ $(READY): pyproject.toml
 
 $(BENCH_READY): $(READY)
 	-$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev,bench]'
+	touch $@
+
+$(COMPILED)/.ready: $(READY) pyproject.toml $(SOURCES)
+	$(PYTHON) -m venv $(COMPILED)
+	-SIDECAR_COMPILE=1 $(COMPILED)/bin/pip install --quiet --disable-pip-version-check '.[dev]' && \
+	  SIDECAR_COMPILE=1 $(COMPILED)/bin/pip install --quiet --disable-pip-version-check --force-reinstall --no-deps .
 	touch $@

@@ -3,12 +3,17 @@
 Tokens are reserved at the worst case when a request is let in: its input by the size of the body, its output
 by what it allows itself. What the provider reports settles it. A stream that was cut, or left by its caller,
 without figures is settled at what was delivered, about a token for each event.
+
+In a fleet limits and budgets are leases of what all sidecars share. `refill` comes before `admit` then: where
+a lease has run out a request waits for more of it. Between tries nothing is waited for; a local share of what
+the fleet has left stands in.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sidecar.attempt import Account, Attempt
 from sidecar.config.model import Config
@@ -26,10 +31,14 @@ from sidecar.usage.pricing import Pricing
 from sidecar.usage.rows import Entry, Labels
 
 if TYPE_CHECKING:
+    from sidecar.fleet.leases import Leases  # with redis-py 7 MB, for those who have a fleet
     from sidecar.usage.ledger import Ledger  # with SQLite 2 MB, for those who keep one
 
 # What a request is taken for that says nothing of its output, to a model of which nothing is said either.
 DEFAULT_OUTPUT_TOKENS = 4096
+# Names of models that are not configured, of which the fleet's totals are kept apart.
+MAX_LEARNED_MODELS = 100
+OTHER = "other"
 
 _log = logging.getLogger("sidecar")
 
@@ -38,13 +47,19 @@ class Accounts:
     """The limits, budgets, prices and the ledger of the process. They outlive reloads."""
 
     def __init__(
-        self, config: Config, ledger: "Ledger | None", wall: Callable[[], float] = time.time
+        self,
+        config: Config,
+        ledger: "Ledger | None",
+        wall: Callable[[], float] = time.time,
+        leases: "Leases | None" = None,
     ) -> None:
         self.ledger = ledger
-        self.limiter = Limiter(config)
-        self.budgets = Budgets(config, _warn_of)
+        self.leases = leases
+        self.limiter = Limiter(config) if leases is None else Limiter(config, leases.bucket)
+        self.budgets = Budgets(config, _warn_of, None if leases is None else leases.budget)
         self.estimator = Estimator()
         self._wall = wall
+        self._learned: set[str] = set()
         self.configure(config)
 
     def configure(self, config: Config) -> None:
@@ -54,12 +69,13 @@ class Accounts:
         self._pricing = Pricing(config.models, config.telemetry.baseline)
         if self.ledger is not None:
             self.ledger.configure(frozenset(config.models))
+        self._models = frozenset(config.models)
         self._limits = bool(config.tiers)
         self._counts_tokens = any(tier.tokens_per_minute is not None for tier in config.tiers.values())
         self._has_budgets = bool(config.budgets)
         has_prices = any(model.price is not None for model in config.models.values())
         # Without any of these a request has no account, and costs nothing here.
-        self.is_on = self._limits or has_prices or self.ledger is not None
+        self.is_on = self._limits or has_prices or self.ledger is not None or self.leases is not None
 
     def restore(self) -> None:
         """Let budgets begin at what the ledger says was spent before; it reads the disk."""
@@ -69,6 +85,31 @@ class Accounts:
 
     # --- before a request -----------------------------------------------------------------------------
 
+    def refill(
+        self, x: Exchange, caller: Caller, call: Call | None, plan: Plan, now_s: float
+    ) -> "asyncio.Future[None] | None":
+        """What to wait for before `admit`: more of the leases that are too small for the request, which comes
+        within `fleet.timeout` or not at all. None: all is here, or waiting would not help."""
+        if self.leases is None:
+            return None
+        first = plan.candidates[0]
+        account = Account(caller, self._tokens_in(x, call, first))
+        limits: list[Any] = []
+        if self._limits:
+            tokens = self._worst_tokens(account, call, first)
+            limits += self.limiter.wants(_counted(caller, first), tokens, now_s)
+        wants = limits.copy()
+        if self._has_budgets and call is not None:
+            worst_nano_usd = self._worst_case(account, call, first)
+            wants += self.budgets.wants(caller, first.model, worst_nano_usd, self._wall())
+        if not wants:
+            return None
+        soon = self.leases.need(wants, now_s)
+        if soon is None and limits and len(limits) < len(wants):
+            # No money is left to wait for; for the limits alone it makes sense, since the route may go down.
+            soon = self.leases.need(limits, now_s)
+        return soon
+
     def admit(
         self, x: Exchange, attempt: Attempt, caller: Caller, call: Call | None, plan: Plan, now_s: float
     ) -> Plan | Reply:
@@ -77,21 +118,30 @@ class Accounts:
         Returns the plan to go by, which is another one where a budget is used up and the route goes down.
         """
         first = plan.candidates[0]
-        tokens_in = self.estimator.estimate(first.model, len(x.body)) if call is not None else 0
-        account = attempt.account = Account(caller, tokens_in)
+        account = attempt.account = Account(caller, self._tokens_in(x, call, first))
         if self._limits:
-            tokens = 0
-            if call is not None and self._counts_tokens:
-                output = call.max_output or (first.max_output or DEFAULT_OUTPUT_TOKENS) * call.choices
-                tokens = tokens_in + output
-            # A key decides only where it goes to the provider that knows it.
-            counted = caller.unforwarded if first.provider.has_own_key else caller
+            tokens = self._worst_tokens(account, call, first)
+            counted = _counted(caller, first)
+            if self.leases is not None and call is None:
+                # An upload has not waited for a lease.
+                lacking: list[tuple[Any, int]] = self.limiter.wants(counted, tokens, now_s)
+                for lease, _ in lacking:
+                    lease.stand_alone()
             admission = account.admission = self.limiter.admit(counted, tokens, now_s)
             if admission is not None and admission.refusal is not None:
                 return admission.refusal
         if self._has_budgets and call is not None:
             return self._within_budget(account, call, plan)
         return plan
+
+    def _tokens_in(self, x: Exchange, call: Call | None, first: Candidate) -> int:
+        return self.estimator.estimate(first.model, len(x.body)) if call is not None else 0
+
+    def _worst_tokens(self, account: Account, call: Call | None, first: Candidate) -> int:
+        if call is None or not self._counts_tokens:
+            return 0
+        output = call.max_output or (first.max_output or DEFAULT_OUTPUT_TOKENS) * call.choices
+        return account.tokens_in + output
 
     def _within_budget(self, account: Account, call: Call, plan: Plan) -> Plan | Reply:
         exceeded = self._reserve(account, call, plan.candidates[0])
@@ -105,7 +155,7 @@ class Accounts:
                 account.caller,
                 self._wall(),
             )
-            if cheapest is not None and self._reserve(account, call, cheapest) is None:
+            if cheapest is not None and self._reserve(account, call, cheapest, can_wait=False) is None:
                 return plan.instead(cheapest)
         return refusal(exceeded)
 
@@ -136,7 +186,7 @@ class Accounts:
             return True
         if account.reservation is not None:
             account.reservation.release()
-        return self._reserve(account, call, candidate) is None
+        return self._reserve(account, call, candidate, can_wait=False) is None
 
     def charge_part(self, account: Account, candidate: Candidate, usage: Usage | None, events: int) -> None:
         """A stream broke off: what it cost is spent, and the next try needs a reservation of its own."""
@@ -146,9 +196,13 @@ class Accounts:
             account.reservation.settle(0 if tariff is None else tariff.cost_nano_usd(part), self._wall())
         account.reservation = account.reserved_for = None
 
-    def _reserve(self, account: Account, call: Call, candidate: Candidate) -> Exceeded | None:
+    def _reserve(
+        self, account: Account, call: Call, candidate: Candidate, *, can_wait: bool = True
+    ) -> Exceeded | None:
         worst_nano_usd = self._worst_case(account, call, candidate)
-        reserved = self.budgets.reserve(account.caller, candidate.model, worst_nano_usd, self._wall())
+        reserved = self.budgets.reserve(
+            account.caller, candidate.model, worst_nano_usd, self._wall(), can_wait=can_wait
+        )
         if isinstance(reserved, Exceeded):
             account.reservation = account.reserved_for = None
             return reserved
@@ -234,6 +288,8 @@ class Accounts:
             x.saved_nano_usd += saved
         elif usage is not None and (usage.input or usage.output):
             x.is_unpriced = True
+        if self.leases is not None:
+            self._add_total(self.leases, x.team, place[0], usage, cost, is_request=is_request)
         if self.ledger is None:
             return cost
         version = "" if tariff is None else tariff.version
@@ -242,6 +298,30 @@ class Accounts:
         entry = Entry(labels, usage, cost, saved, attempts, duration_ms, x.has_failed, is_request)
         self.ledger.record(entry)
         return cost
+
+    def _add_total(
+        self,
+        leases: "Leases",
+        team: str,
+        model: str,
+        usage: Usage | None,
+        cost_nano_usd: int | None,
+        *,
+        is_request: bool,
+    ) -> None:
+        """Count it for the whole fleet. Callers may name any number of models that do not exist."""
+        tokens = 0 if usage is None else usage.input + usage.output
+        if model not in self._models and model not in self._learned:
+            if tokens and len(self._learned) < MAX_LEARNED_MODELS:
+                self._learned.add(model)
+            else:
+                model = OTHER
+        leases.totals.add(int(self._wall()) // 60, team, model, int(is_request), tokens, cost_nano_usd or 0)
+
+
+def _counted(caller: Caller, first: Candidate) -> Caller:
+    """Whom a request counts for: a key decides only where it goes to the provider that knows it."""
+    return caller.unforwarded if first.provider.has_own_key else caller
 
 
 def _warn_of(status: Status) -> None:

@@ -150,8 +150,12 @@ class Proxy:
             if call is not None and call.continues:
                 x.pinned = self._pins.find(call.continues)
 
-            # Limits and budgets: an empty bucket is told at once, only slots are waited for.
+            # Limits and budgets: an empty bucket is told at once; a fleet's empty lease is refilled first.
             if self._accounts.is_on:
+                if self._accounts.leases is not None:
+                    soon = self._accounts.refill(x, caller, call, plan, time.monotonic())
+                    if soon is not None:
+                        await soon
                 admitted = self._accounts.admit(x, attempt, caller, call, plan, time.monotonic())
                 if isinstance(admitted, Reply):
                     return client.reply(x, admitted)

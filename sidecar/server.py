@@ -37,6 +37,7 @@ from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
+    from sidecar.fleet.leases import Leases
     from sidecar.usage.ledger import Ledger
 
 _log = logging.getLogger("sidecar")
@@ -63,7 +64,8 @@ class Sidecar:
         self._ticker = Ticker()
         self._metrics = Metrics(__version__)
         self._log = AccessLog(loaded.config.telemetry.access_log)
-        self.accounts = Accounts(loaded.config, _ledger(loaded.config))
+        self._leases = _leases(loaded.config)
+        self.accounts = Accounts(loaded.config, _ledger(loaded.config), leases=self._leases)
         self._settlement = Settlement(self._metrics, self._log, self.accounts)
         self.runtime = Runtime(self._ticker, self._metrics, team)
         self.break_glass = BreakGlass(self._spread_break_glass)
@@ -91,6 +93,8 @@ class Sidecar:
                 self.accounts.restore()
                 self.accounts.ledger.start()
                 self._ticker.every_tick(self.accounts.ledger.flush)
+            if self._leases is not None:
+                self._leases.start()
             self._ticker.every_second(self._each_second)
             self._ticker.every_tick(self._settlement.flush)
             self._ticker.every_tick(self._watch)
@@ -176,6 +180,8 @@ class Sidecar:
         self.runtime.close()
         self._ticker.stop()
         self._settlement.flush()
+        if self._leases is not None:
+            await self._leases.stop()
         if self.accounts.ledger is not None:
             self.accounts.ledger.close()
         self._log.close()
@@ -219,6 +225,8 @@ class Sidecar:
     def _apply(self, config: Config) -> None:
         """Make a configuration the current one. Raises as Runtime.apply, and then nothing has changed."""
         self.runtime.apply(config)
+        if self._leases is not None and config.fleet is not None:
+            self._leases.configure(config.fleet)
         self.accounts.configure(config)
         self.break_glass.configure(config)
         self._spread_break_glass(self.break_glass.is_on)  # the router is a new one
@@ -264,6 +272,14 @@ def _ledger(config: Config) -> "Ledger | None":
     return Ledger(config.usage.path)
 
 
+def _leases(config: Config) -> "Leases | None":
+    if config.fleet is None:
+        return None
+    from sidecar.fleet.leases import Leases  # redis-py is 7 MB
+
+    return Leases(config.fleet)
+
+
 def _refuse_fixed_changes(old: Config, new: Config) -> None:
     """Listeners and the log are opened once; a file that moves them is refused rather than half applied."""
     fixed = (
@@ -272,6 +288,7 @@ def _refuse_fixed_changes(old: Config, new: Config) -> None:
         ("listen.health", old.listen.health, new.listen.health),
         ("telemetry.access_log", old.telemetry.access_log, new.telemetry.access_log),
         ("usage.path", old.usage and old.usage.path, new.usage and new.usage.path),
+        ("fleet", _on_or_off(old.fleet), _on_or_off(new.fleet)),
     )
     problems = [
         Problem(path, f"cannot change while running (it is {a}, the file says {b}): restart the sidecar")
@@ -280,6 +297,10 @@ def _refuse_fixed_changes(old: Config, new: Config) -> None:
     ]
     if problems:
         raise ConfigError(problems)
+
+
+def _on_or_off(section: object) -> str:
+    return "off" if section is None else "on"
 
 
 _LEAVING = ProxyError("DR", 503, "draining", "The sidecar is shutting down; ask again.", Retry.YES)

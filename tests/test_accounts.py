@@ -7,18 +7,24 @@ from typing import Any
 import orjson
 import pytest
 
+from sidecar import accounts
+from sidecar.accounts import Accounts
 from sidecar.commands.key import hash_of
 from sidecar.config.load import parse
+from sidecar.exchange import Usage
+from sidecar.fleet.leases import Leases
 from sidecar.usage.report import Window, report
 from sidecar.usage.store import open_read_only
 from tests.support.demo import QUESTION, STREAM, demo_provider
 from tests.support.http1 import Answer, ask
 from tests.support.raw import post
+from tests.support.redis import fleet_of
 from tests.support.running import ENVIRON, Running, config_for, running
 
 PRICE = {"input": 1.0, "output": 10.0}
 PREMIUM = {"provider": "p", "price": PRICE, "premium": True, "max_output": 100}
 ANSWER_TOKENS = 20
+MODELS = {"listed": {"provider": "p"}, "*": {"provider": "p"}}
 
 
 def asking(key: str = "", **facts: Any) -> bytes:
@@ -329,3 +335,29 @@ async def test_residency_binds_under_break_glass_too() -> None:
             assert (await ask(sidecar.port, asking())).head.get("x-sidecar-provider") == "direct"
             assert (await ask(sidecar.port, asking("european"))).status == 500
             assert len(direct.requests) == 1
+
+
+# --- in a fleet ---
+
+
+def test_the_fleets_totals_are_of_a_bounded_number_of_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accounts, "MAX_LEARNED_MODELS", 2)
+    config = parse(orjson.dumps(config_for("http://p.example/v1", models=MODELS)), ENVIRON).config
+    leases = Leases(fleet_of("redis://127.0.0.1:1"))
+    one = Accounts(config, None, lambda: 120.0, leases)
+    for model in ("listed", "a", "b", "c", "a"):
+        one._add_total(leases, "team", model, Usage(10, 5), 7, is_request=True)
+    one._add_total(leases, "team", "b", Usage(1, 0), None, is_request=False)
+    one._add_total(leases, "team", "listed", None, None, is_request=True)
+    assert sorted(leases.totals.drain()) == [
+        (2, "team", "a", 2, 30, 14),
+        (2, "team", "b", 1, 16, 7),
+        (2, "team", "listed", 2, 15, 7),
+        (2, "team", "other", 1, 15, 7),
+    ]
+
+
+def test_a_sidecar_by_itself_waits_for_nothing() -> None:
+    config = parse(orjson.dumps(config_for("http://p.example/v1")), ENVIRON).config
+    one = Accounts(config, None)
+    assert (one.leases, one.is_on) == (None, False)

@@ -4,7 +4,7 @@ import time
 
 from sidecar.accounts import Accounts
 from sidecar.admin.state import State
-from sidecar.telemetry.exposition import NANO_USD, Health, Limits, expose
+from sidecar.telemetry.exposition import NANO_USD, Fleet, Health, Limits, expose
 
 _BREAKER_STATES = ("closed", "half_open", "open")
 
@@ -43,4 +43,12 @@ def _limits(accounts: Accounts) -> Limits:
         ):
             budgets[status.name, status.whom, kind] = nano_usd / NANO_USD
     ledger = accounts.ledger
-    return Limits(limited, budgets, 0 if ledger is None else ledger.failures)
+    return Limits(limited, budgets, 0 if ledger is None else ledger.failures, _fleet(accounts))
+
+
+def _fleet(accounts: Accounts) -> Fleet | None:
+    leases = accounts.leases
+    if leases is None:
+        return None
+    has_local_share = leases.local_share_since_s is not None
+    return Fleet(leases.is_connected, leases.round_trips, leases.failures, has_local_share)

@@ -1,7 +1,8 @@
 """`sidecar usage`: tokens, cost, saving and availability, as a table, CSV or JSON.
 
-It opens the ledger read-only, so it can be run at any time beside a sidecar that writes. Exit codes: 0 done,
-1 the database cannot be read or holds nothing, 2 bad arguments or configuration.
+It opens the ledger read-only, so it can be run at any time beside a sidecar that writes. With --fleet it
+reads from Redis what all sidecars of a fleet have told it. Exit codes: 0 done, 1 the database or Redis cannot
+be read or holds nothing, 2 bad arguments or configuration.
 """
 
 import argparse
@@ -11,12 +12,17 @@ import sqlite3
 import sys
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from msgspec import Struct
+
+    from sidecar.config.model import Fleet
     from sidecar.usage.report import Report, Window
 
 DEFAULT_BY = "team,model,month"
+
+_Section = TypeVar("_Section", bound="Struct")
 
 
 def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -30,6 +36,11 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     source = usage.add_mutually_exclusive_group(required=True)
     source.add_argument("--db", metavar="PATH", help="the ledger's database")
     source.add_argument("--config", metavar="FILE", help="take the path from usage.path of this file")
+    usage.add_argument(
+        "--fleet",
+        action="store_true",
+        help="of all sidecars that share the Redis of --config, for the last 40 days at most",
+    )
     usage.add_argument("--since", metavar="DAY", type=_day, help="first day, as in 2026-11-01")
     usage.add_argument("--until", metavar="DAY", type=_day, help="last day, included")
     usage.add_argument("--month", metavar="MONTH", type=_month, help="one whole month, as in 2026-11")
@@ -52,6 +63,8 @@ def run(options: argparse.Namespace) -> int:
 
     try:
         window = _window(options)
+        if options.fleet:
+            return _of_fleet(options, window)
         path = options.db if options.db is not None else _path_in(options.config)
     except ValueError as error:
         return _fail(str(error), 2)
@@ -72,16 +85,42 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _of_fleet(options: argparse.Namespace, window: "Window") -> int:
+    """Print what the fleet has; ValueError and ConfigError as they are said."""
+    if options.config is None:
+        raise ValueError("--fleet needs --config FILE, for it says where the fleet's Redis is")
+    fleet = _fleet_in(options.config)
+
+    from sidecar.commands import fleet_usage  # with redis-py
+    from sidecar.fleet.redis import LinkError
+
+    for name in options.by:
+        if name not in fleet_usage.COLUMNS:
+            raise ValueError(f"--fleet has no {name}: choose --by from {', '.join(fleet_usage.COLUMNS)}")
+    try:
+        totals = fleet_usage.read(fleet, window)
+    except LinkError as error:
+        return _fail(f"fleet.redis: Redis cannot be used: {error}", 1)
+    if not totals and window.first is None and window.last is None:
+        return _fail("fleet.redis: holds no usage yet", 1)
+    forms = {"table": fleet_usage.table, "csv": fleet_usage.as_csv, "json": fleet_usage.as_json}
+    _write(forms[options.format](options.by, fleet_usage.grouped(totals, options.by)))
+    return 0
+
+
 def _print(found: "Report", form: str) -> None:
     from sidecar.usage.render import as_csv, as_json, notes, table
 
-    text = {"table": table, "csv": as_csv, "json": as_json}[form](found)
-    # As UTF-8 whatever the locale, and now: a reader that has left is noticed here, not at the exit.
-    sys.stdout.buffer.write(text.encode(errors="replace"))
-    sys.stdout.flush()
+    _write({"table": table, "csv": as_csv, "json": as_json}[form](found))
     if form == "csv":
         for note in notes(found):
             sys.stderr.write(f"note: {note}\n")
+
+
+def _write(text: str) -> None:
+    # As UTF-8 whatever the locale, and now: a reader that has left is noticed here, not at the exit.
+    sys.stdout.buffer.write(text.encode(errors="replace"))
+    sys.stdout.flush()
 
 
 def _fail(message: str, code: int) -> int:
@@ -129,11 +168,32 @@ def _window(options: argparse.Namespace) -> "Window":
 
 
 def _path_in(name: str) -> str:
-    """`usage.path` of a configuration. Nothing else of it is looked at: who reads the bill need not have the
+    """`usage.path` of a configuration."""
+    from sidecar.config.model import Usage
+
+    where = "usage.path: add it, or give the database with --db PATH"
+    return _section(name, "usage", Usage, where).path
+
+
+def _fleet_in(name: str) -> "Fleet":
+    """`fleet` of a configuration."""
+    from sidecar.config.model import Fleet
+    from sidecar.config.problems import ConfigError, Problem
+    from sidecar.config.redis_url import check_redis_url
+
+    fleet = _section(name, "fleet", Fleet, "fleet: it says where Redis is")
+    try:
+        check_redis_url(fleet.redis.reveal())
+    except ValueError as error:
+        raise ConfigError([Problem("fleet.redis", str(error).removeprefix("redis "))]) from None
+    return fleet
+
+
+def _section(name: str, section: str, struct: type[_Section], missing: str) -> _Section:
+    """One section of a configuration. Nothing else of it is looked at: who reads the bill need not have the
     secrets that the file refers to."""
     from sidecar.config import document
     from sidecar.config.decode import Decoder
-    from sidecar.config.model import Usage
     from sidecar.config.problems import ConfigError
 
     try:
@@ -141,11 +201,12 @@ def _path_in(name: str) -> str:
             tree = document.parse(file.read(document.MAX_BYTES + 1))
     except OSError as error:
         raise ValueError(f"{name} cannot be read: {error.strerror}") from None
-    section = tree.get("usage") if isinstance(tree, dict) else None
-    if section is None:
-        raise ValueError(f"{name} has no usage.path: add it, or give the database with --db PATH")
+    raw = tree.get(section) if isinstance(tree, dict) else None
+    if raw is None:
+        raise ValueError(f"{name} has no {missing}")
     decoder = Decoder(os.environ)
-    usage = decoder.decode(Usage, section)
-    if usage is None:
-        raise ConfigError([problem._replace(path=f"usage.{problem.path}") for problem in decoder.problems])
-    return usage.path
+    found = decoder.decode(struct, raw)
+    if found is None or decoder.problems:
+        problems = [problem._replace(path=f"{section}.{problem.path}") for problem in decoder.problems]
+        raise ConfigError(problems)
+    return found

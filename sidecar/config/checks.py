@@ -14,7 +14,9 @@ from sidecar.config.addresses import Address
 from sidecar.config.callers import check_tiers_and_keys
 from sidecar.config.model import Config, Provider
 from sidecar.config.problems import Path, Problem, field_path
+from sidecar.config.redis_url import check_redis_url
 from sidecar.config.references import check_callers, check_models, check_routes
+from sidecar.config.secrets import Secret
 
 Found = Iterator[tuple[Path, str]]
 
@@ -43,6 +45,9 @@ _RESERVED = frozenset(
     )
 )
 
+# What the decoder puts where a secret was not found, which it has told already.
+_NOT_FOUND = Secret("missing")
+
 
 def check(config: Config) -> list[Problem]:
     """All problems of a configuration whose parts are each right by themselves."""
@@ -52,6 +57,7 @@ def check(config: Config) -> list[Problem]:
             _check_listeners,
             _check_access,
             _check_drain,
+            _check_fleet,
             _check_providers,
             check_models,
             check_routes,
@@ -104,6 +110,14 @@ def _check_access(config: Config) -> Found:
 def _check_drain(config: Config) -> Found:
     if config.drain.min_s > config.drain.max_s:
         yield ("drain", "min"), "is longer than drain.max: make it shorter"
+
+
+def _check_fleet(config: Config) -> Found:
+    if config.fleet is not None and config.fleet.redis != _NOT_FOUND:
+        try:
+            check_redis_url(config.fleet.redis.reveal())
+        except ValueError as error:
+            yield ("fleet", "redis"), str(error).removeprefix("redis ")
 
 
 def _check_providers(config: Config) -> Found:

@@ -14,7 +14,6 @@ ANY = object()
 
 UNAVAILABLE: Mapping[str, object] = {
     "cache": ANY,
-    "fleet": ANY,
     "telemetry.otlp": ANY,
     "telemetry.slo": ANY,
 }

@@ -7,14 +7,15 @@ the estimate of the input was low, or nobody said how long the answer may be), t
 at most for each request under way, and lets no other in.
 
 A model without a price is not counted: what it costs is not known. What was spent is gone with the process,
-unless `restore` is given the ledger's word for it.
+unless `restore` is given the ledger's word for it, or a fleet shares the budgets and remembers.
 """
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from sidecar.config.model import Config, matches
-from sidecar.policy.balances import Balance, Budget, Counts, Status
+from sidecar.policy.balances import Balance, Budget, BudgetLease, Counts, LeaseFactory, SharedBalance, Status
 from sidecar.policy.callers import Caller
 from sidecar.policy.exceeded import Exceeded
 
@@ -74,12 +75,20 @@ class Budgets:
 
     One with another window or `per` begins anew, and one that is taken out is forgotten: give `restore` the
     ledger's word after each reload, too. `on_soft` is called when a balance passes its soft limit, once in
-    each window.
+    each window. `factory` makes the leases of a fleet, which want the monotonic `clock`.
     """
 
-    def __init__(self, config: Config, on_soft: Callable[[Status], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        on_soft: Callable[[Status], None],
+        factory: LeaseFactory | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.counts: dict[str, Counts] = {}  # by name of the budget
         self._on_soft = on_soft
+        self._factory = factory
+        self._clock = clock
         self._budgets: dict[tuple[str, str, str], Budget] = {}  # by name, window and per
         self._matching: dict[str, tuple[Budget, ...]] = {}  # by model
         self.configure(config)
@@ -92,18 +101,26 @@ class Budgets:
             identity = (entry.name, entry.window, entry.per)
             budget = before.get(identity)
             if budget is None:
-                budget = Budget(entry, self.counts.setdefault(entry.name, Counts()), self._on_soft)
+                counts = self.counts.setdefault(entry.name, Counts())
+                budget = Budget(entry, counts, self._on_soft, self._factory, self._clock)
             else:
                 budget.configure(entry)
             self._budgets[identity] = budget
 
     def reserve(
-        self, caller: Caller, model: str, worst_case_nano_usd: int | None, now_unix_s: float
+        self,
+        caller: Caller,
+        model: str,
+        worst_case_nano_usd: int | None,
+        now_unix_s: float,
+        *,
+        can_wait: bool = True,
     ) -> Reservation | Exceeded:
         """Reserve the most that an attempt may cost (None: not known, not counted), in every budget or none.
 
         `model` is the name sent to the provider. Of several budgets without room the answer names one that
         rejects, before any that would have the request go elsewhere, and the one that resets last.
+        Where a fleet was not asked before, by `wants`, and cannot be now: `can_wait` is false.
         """
         try:
             budgets = self._matching[model]
@@ -112,6 +129,9 @@ class Budgets:
         if not budgets or worst_case_nano_usd is None:
             return _UNCOUNTED
         balances = _balances(budgets, caller, now_unix_s)
+        if not can_wait:
+            for balance in balances:
+                balance.do_without_asking(worst_case_nano_usd)
         for balance in balances:
             if not balance.has_room(worst_case_nano_usd):
                 return _exceeded(balances, worst_case_nano_usd, now_unix_s)
@@ -122,11 +142,24 @@ class Budgets:
     def has_room(
         self, caller: Caller, model: str, worst_case_nano_usd: int | None, now_unix_s: float
     ) -> bool:
-        """Whether `reserve` would succeed; nothing is reserved or counted."""
+        """Whether `reserve` would succeed, as far as known of a fleet; nothing is reserved or counted."""
         if worst_case_nano_usd is None:
             return True
         balances = _balances(self._match(model), caller, now_unix_s)
-        return all(balance.has_room(worst_case_nano_usd) for balance in balances)
+        return all(balance.may_get(worst_case_nano_usd) for balance in balances)
+
+    def wants(
+        self, caller: Caller, model: str, worst_case_nano_usd: int | None, now_unix_s: float
+    ) -> list[tuple[BudgetLease, int]]:
+        """The leases, with the amount, that `reserve` would take from now, if it could not; else none."""
+        if not worst_case_nano_usd:
+            return []
+        balances = _balances(self._match(model), caller, now_unix_s)
+        if all(balance.has_room(worst_case_nano_usd) for balance in balances):
+            return []
+        return [
+            (balance.lease, worst_case_nano_usd) for balance in balances if isinstance(balance, SharedBalance)
+        ]
 
     # --- a restart ------------------------------------------------------------------------------------
 
@@ -150,7 +183,7 @@ class Budgets:
                     balance = budget.balance({"team": row.team, "key": row.key}.get(budget.config.per, ""))
                     sums[balance] = sums.get(balance, 0) + row.cost_nano_usd
         for balance, nano_usd in sums.items():
-            balance.spent = max(balance.spent, nano_usd)
+            balance.restore(nano_usd)
 
     # --- for operators --------------------------------------------------------------------------------
 

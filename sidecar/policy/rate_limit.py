@@ -9,13 +9,17 @@ callers told apart by keys only a provider knows, which anyone can make up, ther
 For a new one somebody makes room whose buckets are full again, which loses nothing, if there is such a one
 among the first few; or else the least recently seen. So a stranger gains at most one full bucket each time
 that MAX_STRANGERS others have called since it last did.
+
+In a fleet a bucket is a lease of one that many sidecars share: it has the same methods, but what it holds may
+be less than what is there. `wants` says what has to be asked for before a request can be let in.
 """
 
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from copy import copy
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from sidecar.config.model import Config, Tier
 from sidecar.errors import NO_RETRY_LINE, refuse
@@ -25,6 +29,30 @@ from sidecar.policy.callers import SHARED_BUCKET, Caller, bucket_of
 
 MAX_STRANGERS = 10_000
 LOOKED_AT = 8
+
+
+class TokenBucket(Protocol):
+    """What a limit takes from: see buckets.Bucket."""
+
+    capacity: int
+
+    def take(self, now_s: float, amount: int = 1) -> bool: ...
+    def charge(self, now_s: float, amount: int) -> None: ...
+    def give_back(self, amount: int) -> None: ...
+    def remaining(self, now_s: float) -> int: ...
+    def is_full(self, now_s: float) -> bool: ...
+    def reset_s(self, now_s: float) -> float: ...
+    def wait_s(self, now_s: float, amount: int = 1) -> float: ...
+    def configure(self, rate: int, capacity: int, now_s: float) -> None: ...
+
+
+# Makes a bucket from its name in the fleet, its rate a minute, and its capacity.
+BucketFactory = Callable[[str, int, int], TokenBucket]
+Want = tuple[TokenBucket, int]  # and how much of it
+
+
+def _of_our_own(_key: str, rate: int, capacity: int) -> TokenBucket:
+    return Bucket(rate, capacity)
 
 
 class Counts:
@@ -55,22 +83,25 @@ class _Limits:
 class _Buckets:
     """One caller's."""
 
-    __slots__ = ("limits", "requests", "tokens")
+    __slots__ = ("_factory", "_name", "limits", "requests", "tokens")
 
-    def __init__(self, limits: _Limits, now_s: float) -> None:
-        self.requests: Bucket | None = None
-        self.tokens: Bucket | None = None
+    def __init__(self, name: str, factory: BucketFactory, limits: _Limits, now_s: float) -> None:
+        self._name = name
+        self._factory = factory
+        self.requests: TokenBucket | None = None
+        self.tokens: TokenBucket | None = None
         self.configure(limits, now_s)
 
     def configure(self, limits: _Limits, now_s: float) -> None:
         self.limits = limits
-        self.requests = _configured(self.requests, limits.requests, limits.burst, now_s)
-        self.tokens = _configured(self.tokens, limits.tokens, None, now_s)
+        self.requests = self._configured(self.requests, "req", limits.requests, limits.burst, now_s)
+        self.tokens = self._configured(self.tokens, "tok", limits.tokens, None, now_s)
 
     def under(self, limits: _Limits, now_s: float) -> "_Buckets":
         """A copy that goes on with other limits: these stay as they are."""
         other = copy(self)
-        other.requests, other.tokens = copy(self.requests), copy(self.tokens)
+        other._factory = _of_our_own
+        other.requests, other.tokens = _copied(self.requests, now_s), _copied(self.tokens, now_s)
         other.configure(limits, now_s)
         return other
 
@@ -79,14 +110,44 @@ class _Buckets:
             self.tokens is None or self.tokens.is_full(now_s)
         )
 
+    def wants(self, tokens: int, now_s: float) -> list[Want]:
+        """All that a request takes, where some of it is not at hand; else nothing."""
+        wants = self._for_request(tokens)
+        return wants if any(bucket.wait_s(now_s, amount) for bucket, amount in wants) else []
 
-def _configured(bucket: Bucket | None, rate: int | None, burst: int | None, now_s: float) -> Bucket | None:
-    if rate is None:
-        return None
-    if bucket is None:
-        return Bucket(rate, burst or rate)
-    bucket.configure(rate, burst or rate, now_s)
-    return bucket
+    def suffice(self, tokens: int, now_s: float) -> bool:
+        """Whether there is room for a request: in the whole fleet, as far as known, if these are leases."""
+        return all(
+            not bucket.wait_s(now_s, amount) or 0 < amount <= bucket.remaining(now_s)
+            for bucket, amount in self._for_request(tokens)
+        )
+
+    def charge(self, tokens: int, now_s: float) -> None:
+        for bucket, amount in self._for_request(tokens):
+            bucket.charge(now_s, amount)
+
+    def _for_request(self, tokens: int) -> list[Want]:
+        both = ((self.requests, 1), (self.tokens, tokens))
+        return [(bucket, amount) for bucket, amount in both if bucket is not None]
+
+    def _configured(
+        self, bucket: TokenBucket | None, kind: str, rate: int | None, burst: int | None, now_s: float
+    ) -> TokenBucket | None:
+        if rate is None:
+            return None
+        if bucket is None:
+            return self._factory(f"{kind}:{self._name}", rate, burst or rate)
+        bucket.configure(rate, burst or rate, now_s)
+        return bucket
+
+
+def _copied(bucket: TokenBucket | None, now_s: float) -> TokenBucket | None:
+    """One that stands as this one does, to look ahead with: a lease itself is there once only."""
+    if bucket is None or isinstance(bucket, Bucket):
+        return copy(bucket)
+    standing = Bucket(bucket.capacity, bucket.capacity)
+    standing.charge(now_s, bucket.capacity - bucket.remaining(now_s))
+    return standing
 
 
 class Figures(NamedTuple):
@@ -106,7 +167,7 @@ class Admission:
 
     __slots__ = ("_buckets", "_reserved", "is_over", "refusal", "tokens", "wait_s")
 
-    def __init__(self, buckets: _Buckets, reserved: Bucket | None, tokens: int) -> None:
+    def __init__(self, buckets: _Buckets, reserved: TokenBucket | None, tokens: int) -> None:
         self._buckets = buckets
         self._reserved = reserved  # where the tokens were taken from
         self.tokens = tokens
@@ -117,7 +178,12 @@ class Admission:
     def take_another(self, now_s: float) -> bool:
         """Take one request more, for what counts twice; False where none is left."""
         bucket = self._buckets.requests
-        return bucket is None or self._buckets.limits.is_dry_run or bucket.take(now_s)
+        if bucket is None or self._buckets.limits.is_dry_run or bucket.take(now_s):
+            return True
+        if not bucket.remaining(now_s):
+            return False
+        bucket.charge(now_s, 1)  # the fleet has it, and there is no time to ask for it
+        return True
 
     def settle(self, actual_tokens: int, now_s: float) -> None:
         """The request is over and used so many tokens: what it did not use goes back, more is owed.
@@ -162,8 +228,9 @@ class Admission:
 class Limiter:
     """All callers' buckets. It outlives reloads: buckets stay as empty as they are."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, factory: BucketFactory = _of_our_own) -> None:
         self.counts: dict[str, Counts] = {}  # by tier
+        self._factory = factory
         self._limits: dict[str, _Limits] = {}
         self._named: dict[str, _Buckets] = {}
         self._strangers: OrderedDict[str, _Buckets] = OrderedDict()
@@ -205,6 +272,18 @@ class Limiter:
                 of_requests.give_back(1)
         return self._over(buckets, tokens, now_s)
 
+    def wants(self, caller: Caller, tokens: int, now_s: float) -> list[Want]:
+        """The buckets, with the amounts, that `admit` would take from now, if it could not; else none."""
+        limits = self._limits.get(caller.tier)
+        if limits is None:
+            return []
+        buckets = self._named.get(caller.bucket) or self._strangers.get(caller.bucket)
+        if buckets is None:
+            buckets = self._open(caller, limits, now_s)
+        elif buckets.limits is not limits:
+            buckets.configure(limits, now_s)
+        return buckets.wants(tokens, now_s)
+
     def peek(self, caller: Caller, tokens: int, now_s: float) -> Admission | None:
         """What `admit` would say now: nothing is taken, opened or counted, and there is nothing to settle."""
         limits = self._limits.get(caller.tier)
@@ -212,14 +291,15 @@ class Limiter:
             return None
         buckets = self._named.get(caller.bucket) or self._strangers.get(caller.bucket)
         if buckets is None:
-            buckets = _Buckets(limits, now_s)
+            buckets = _Buckets(caller.bucket, _of_our_own, limits, now_s)
         elif buckets.limits is not limits:
             buckets = buckets.under(limits, now_s)
-        said = _refused(buckets, tokens, now_s)
-        return said if said.wait_s else Admission(buckets, None, tokens)
+        if buckets.suffice(tokens, now_s):
+            return Admission(buckets, None, tokens)
+        return _refused(buckets, tokens, now_s)
 
     def _open(self, caller: Caller, limits: _Limits, now_s: float) -> _Buckets:
-        buckets = _Buckets(limits, now_s)
+        buckets = _Buckets(caller.bucket, self._factory, limits, now_s)
         if caller.is_verified or caller.bucket == SHARED_BUCKET:
             self._named[caller.bucket] = buckets
             return buckets
@@ -236,6 +316,9 @@ class Limiter:
         counts = buckets.limits.counts
         if buckets.limits.is_dry_run:
             counts.admitted += 1
+            if buckets.suffice(tokens, now_s):  # a lease is used up, but not what the fleet has
+                buckets.charge(tokens, now_s)
+                return Admission(buckets, buckets.tokens, tokens)
             counts.would_limit += 1
         else:
             counts.limited += 1

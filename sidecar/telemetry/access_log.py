@@ -50,7 +50,7 @@ class AccessLog:
         self._wake = threading.Condition()
         self._is_closing = False
         self._is_failing = False
-        self._thread: threading.Thread | None = None
+        self._writes: threading.Thread | None = None
         self._second = b""
         self._second_at = 0
 
@@ -60,8 +60,8 @@ class AccessLog:
             return
         if self.target != "stdout":
             os.close(self._open(os.O_NONBLOCK))  # a pipe without a reader must not hold the start up
-        self._thread = threading.Thread(target=self._write_all, name="access-log", daemon=True)
-        self._thread.start()
+        self._writes = threading.Thread(target=self._write_all, name="access-log", daemon=True)
+        self._writes.start()
 
     def write(self, x: Exchange, seconds: float, at_ns: int) -> None:
         """Log an exchange that took so long and ended at `at_ns` (Unix time)."""
@@ -92,8 +92,8 @@ class AccessLog:
         with self._wake:
             self._is_closing = True
             self._wake.notify()
-        if self._thread is not None:
-            self._thread.join(timeout=2.0)
+        if self._writes is not None:
+            self._writes.join(timeout=2.0)
 
     def _line(self, at_ns: int, seconds: float, x: Exchange) -> bytes:
         """The line. What repeats from request to request is encoded once: orjson on a dict costs 6 µs."""

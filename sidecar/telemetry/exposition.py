@@ -32,24 +32,39 @@ class Health:
 NANO_USD = 1_000_000_000
 
 
+class Fleet:
+    """How this sidecar gets on with the Redis of its fleet; `failures` are of its `round_trips`."""
+
+    __slots__ = ("failures", "has_local_share", "is_connected", "round_trips")
+
+    def __init__(self, is_connected: bool, round_trips: int, failures: int, has_local_share: bool) -> None:
+        self.is_connected = is_connected
+        self.round_trips = round_trips
+        self.failures = failures
+        self.has_local_share = has_local_share
+
+
 class Limits:
     """What callers were refused, and where the budgets stand.
 
     `limited` has how many requests met a limit, by its name (`tier standard`, `budget premium-daily`) and
-    whether it was a dry run; `budgets` USD by (name, whom, limit | spent | reserved).
+    whether it was a dry run; `budgets` USD by (name, whom, limit | spent | reserved). `fleet` is None for a
+    sidecar by itself.
     """
 
-    __slots__ = ("budgets", "ledger_failures", "limited")
+    __slots__ = ("budgets", "fleet", "ledger_failures", "limited")
 
     def __init__(
         self,
         limited: Mapping[tuple[str, bool], int],
         budgets: Mapping[tuple[str, str, str], float],
         ledger_failures: int,
+        fleet: Fleet | None = None,
     ) -> None:
         self.limited = limited
         self.budgets = budgets
         self.ledger_failures = ledger_failures
+        self.fleet = fleet
 
 
 def expose(metrics: Metrics, health: Iterable[Health], queued: Mapping[str, int], limits: Limits) -> bytes:
@@ -90,6 +105,8 @@ class _Exposition(Collector):
         yield self._histogram("sidecar_first_token_seconds", "From request to first content.", "first_token")
         yield self._histogram("sidecar_overhead_seconds", "The sidecar's own share.", "overhead")
         yield from self._limit_metrics()
+        if self._limits.fleet is not None:
+            yield from _fleet_metrics(self._limits.fleet)
         yield from self._health_metrics()
         yield from self._process_metrics()
 
@@ -177,3 +194,14 @@ class _Exposition(Collector):
         build = GaugeMetricFamily("sidecar_build_info", "The version that runs.", labels=("version",))
         build.add_metric([self._metrics.version], 1)
         yield build
+
+
+def _fleet_metrics(fleet: Fleet) -> Iterator[Metric]:
+    text = "1 while Redis answers."
+    yield GaugeMetricFamily("sidecar_fleet_connected", text, fleet.is_connected)
+    text = "Round trips to Redis, answered or not."
+    yield CounterMetricFamily("sidecar_fleet_round_trips", text, fleet.round_trips)
+    text = "Round trips without a good answer."
+    yield CounterMetricFamily("sidecar_fleet_failures", text, fleet.failures)
+    text = "1 while limits are this sidecar's share of the fleet's, as Redis does not answer in time."
+    yield GaugeMetricFamily("sidecar_fleet_local_share", text, fleet.has_local_share)

@@ -46,15 +46,29 @@ def _version(text: str) -> str:
     return found[0] if found else "unknown"
 
 
+# The sidecar as its image has it: compiled. `make bench` installs it there.
+COMPILED = Path(sys.prefix) / "compiled" / "bin" / "sidecar"
+
+
 def _sidecar(folder: Path, upstream: int) -> Proxy:
+    if not COMPILED.exists():
+        raise Unavailable("not compiled (make compiled; a C compiler is needed)")
+    return _sidecar_by("sidecar", [str(COMPILED)], folder, upstream)
+
+
+def _pure(folder: Path, upstream: int) -> Proxy:
+    return _sidecar_by("pure", [sys.executable, "-m", "sidecar"], folder, upstream)
+
+
+def _sidecar_by(name: str, program: list[str], folder: Path, upstream: int) -> Proxy:
     port, admin, health = free_ports(3)
     text = configs.SIDECAR.format(port=port, admin=admin, health=health, upstream=upstream, folder=folder)
-    command = [sys.executable, "-m", "sidecar", "run", "--config", _written(folder, "sidecar.yaml", text)]
+    command = [*program, "run", "--config", _written(folder, f"{name}.yaml", text)]
     try:
         version = str(importlib.import_module("sidecar").__version__)
     except ImportError as error:
         raise Unavailable(str(error)) from error
-    return Proxy("sidecar", version, command, port, health, "/readyz")
+    return Proxy(name, version, command, port, health, "/readyz")
 
 
 def _textbook(folder: Path, upstream: int) -> Proxy:
@@ -90,6 +104,7 @@ def _envoy(folder: Path, upstream: int) -> Proxy:
 
 BUILDERS: dict[str, Callable[[Path, int], Proxy]] = {
     "sidecar": _sidecar,
+    "pure": _pure,
     "textbook": _textbook,
     "nginx": _nginx,
     "envoy": _envoy,

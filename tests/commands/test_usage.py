@@ -210,6 +210,53 @@ def test_it_wants_to_know_where(capsys: pytest.CaptureFixture[str]) -> None:
 # --- as a program ---
 
 
+# --- of a fleet ---
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "message"),
+    [
+        (None, ("--db", "x.db"), "--fleet needs --config FILE"),
+        (None, (), "cannot be read: No such file or directory"),
+        ("usage: {path: a.db}", (), "has no fleet: it says where Redis is"),
+        ("fleet: {expected: 2}", (), "fleet.redis: is missing"),
+        ("fleet: {redis: {env: NOT_HERE}, expected: 2}", (), "variable NOT_HERE is not set"),
+        ("fleet: {redis: {env: FLEET_URL}, expected: 2}", (), "fleet.redis: must be a URL such as redis://"),
+        ("fleet: {redis: {env: REDIS_URL}, expected: 2}", ("--by", "team,key"), "--fleet has no key: choose"),
+    ],
+)
+def test_a_fleet_that_cannot_be_asked_is_a_wrong_configuration(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    text: str | None,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    monkeypatch.setenv("FLEET_URL", "http://:hidden@redis")
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
+    config = tmp_path / "config.yaml"
+    if text is not None:
+        config.write_text(text)
+    source = () if "--db" in arguments else ("--config", str(config))
+    assert run("--fleet", *source, *arguments) == 2
+    out, errors = capsys.readouterr()
+    assert out == ""
+    assert message in errors and "hidden" not in errors
+
+
+def test_a_fleets_redis_that_is_not_there_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://:hidden@127.0.0.1:1")
+    config = tmp_path / "config.yaml"
+    config.write_text("fleet: {redis: {env: REDIS_URL}, expected: 2}\n")
+    assert run("--fleet", "--config", str(config)) == 1
+    out, errors = capsys.readouterr()
+    assert (out, len(errors.splitlines())) == ("", 1)
+    assert "Redis cannot be used: it cannot be reached" in errors and "hidden" not in errors
+
+
 @pytest.mark.parametrize("teams", [1, 5000])
 async def test_a_reader_that_leaves_is_a_clean_end(tmp_path: Path, teams: int) -> None:
     path = str(tmp_path / "usage.db")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.config.support import CA_FILE, MINIMAL, MODELS, config_of, problems_of
+from tests.config.support import CA_FILE, ENVIRON, MINIMAL, MODELS, config_of, problems_of
 
 KEY = "api_key: {env: GLOBAL_API_KEY}"
 URL = 'endpoints: [{url: "https://a.example/v1"}]'
@@ -41,6 +41,22 @@ def test_listeners_must_fit_together(text: str, path: str, message: str) -> None
 )
 def test_listeners_that_fit_are_accepted(text: str) -> None:
     assert config_of(MINIMAL + text)
+
+
+@pytest.mark.parametrize("url", ["http://redis:6379", "redis://", "redis://:pass/word@redis:6379"])
+def test_redis_url_must_be_one_and_is_not_repeated(url: str) -> None:
+    text = MINIMAL + "fleet: {redis: {env: REDIS_URL}, expected: 2}"
+    problems = problems_of(text, ENVIRON | {"REDIS_URL": url})
+    assert list(problems) == ["fleet.redis"]
+    assert problems["fleet.redis"].startswith("must be a URL such as redis://")
+    assert "pass/word" not in problems["fleet.redis"]
+
+
+def test_redis_url_that_is_not_there_is_told_once() -> None:
+    text = MINIMAL + "fleet: {redis: {env: NOT_SET}, expected: 2}"
+    assert problems_of(text) == {
+        "fleet.redis": "environment variable NOT_SET is not set: set it, or use {file: PATH}"
+    }
 
 
 def test_listener_off_loopback_needs_keys() -> None:

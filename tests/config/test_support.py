@@ -17,7 +17,6 @@ def test_each_unavailable_part_of_the_full_configuration_is_refused_once(tmp_pat
     assert len(paths) == len(set(paths))
     assert set(paths) == {
         "cache",
-        "fleet",
         "telemetry.otlp",
         "telemetry.slo",
     }

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.config.model import Config
+from sidecar.fleet.leases import Leases
 from sidecar.policy.balances import NANO_USD, Status
 from sidecar.policy.budget import MAX_REMEMBERED, Budgets, Reservation
 from sidecar.policy.callers import Caller
@@ -14,6 +15,7 @@ from sidecar.policy.exceeded import Exceeded
 from sidecar.usage.store import Spent
 from tests.config.support import config_of
 from tests.policy.support import FORWARDING, NOW_S, admitted, bearer, callers_of, keys, listed
+from tests.support.redis import fleet_of
 
 CALLERS = callers_of(
     FORWARDING
@@ -515,3 +517,49 @@ def test_the_ledger_is_asked_as_far_back_as_the_first_window_reaches() -> None:
 def test_without_a_ledger_a_restart_forgets() -> None:
     spend(budgets_of("name: b, usd: 1"), 1)
     spend(budgets_of("name: b, usd: 1"), 1)
+
+
+# --- in a fleet ---
+
+
+def fleet_budgets(*entries: str, expected: int = 1) -> tuple[Budgets, Leases]:
+    """Of a sidecar that Redis has answered, and leased nothing to yet."""
+    leases = Leases(fleet_of("redis://127.0.0.1:1", expected=expected))
+    leases._standing.is_local = False
+    return Budgets(config(*entries), Told().append, leases.budget, lambda: 0.0), leases
+
+
+def test_a_fleet_is_asked_for_what_a_reservation_lacks() -> None:
+    budgets, _ = fleet_budgets("name: a, usd: 10", "name: b, usd: 20", "name: c, usd: 5, models: [other]")
+    exceeded(budgets.reserve(ANN, "m", usd(1), NOW_S))
+    wants = budgets.wants(ANN, "m", usd(1), NOW_S)
+    assert [(amount, lease.remaining(0.0)) for lease, amount in wants] == [
+        (usd(1), usd(10)),
+        (usd(1), usd(20)),
+    ]
+    assert budgets.wants(ANN, "m", 0, NOW_S) == budgets.wants(ANN, "m", None, NOW_S) == []
+
+
+def test_a_sidecar_alone_asks_nobody() -> None:
+    budgets = budgets_of("name: a, usd: 1")
+    assert budgets.wants(ANN, "m", usd(2), NOW_S) == []
+
+
+def test_a_reservation_that_cannot_wait_comes_from_the_local_share_and_no_more_than_that() -> None:
+    budgets, _ = fleet_budgets("name: a, usd: 10", expected=5)
+    assert budgets.has_room(ANN, "m", usd(1), NOW_S)
+    one = reserved(budgets.reserve(ANN, "m", usd(1), NOW_S, can_wait=False))
+    exceeded(budgets.reserve(ANN, "m", usd(1.5), NOW_S, can_wait=False))
+    one.settle(usd(1), NOW_S)
+    (status,) = budgets.status(NOW_S)
+    assert (status.spent_nano_usd, status.reserved_nano_usd) == (usd(1), 0)
+    exceeded(budgets.reserve(ANN, "m", usd(1.5), NOW_S, can_wait=False))
+
+
+def test_a_ledgers_word_holds_in_a_fleet_that_cannot_be_reached() -> None:
+    budgets, leases = fleet_budgets("name: a, usd: 10")
+    leases._standing.is_local = True
+    for _ in range(2):
+        budgets.restore([row(9)], NOW_S)
+    exceeded(budgets.reserve(ANN, "m", usd(1.1), NOW_S))
+    reserved(budgets.reserve(ANN, "m", usd(1), NOW_S))

@@ -7,8 +7,9 @@ import pytest
 
 from sidecar.config.model import Config
 from sidecar.exchange import Reply
+from sidecar.fleet.leases import Leases
 from sidecar.policy.callers import SHARED_BUCKET, Caller
-from sidecar.policy.rate_limit import LOOKED_AT, MAX_STRANGERS, Admission, Limiter, duration
+from sidecar.policy.rate_limit import LOOKED_AT, MAX_STRANGERS, Admission, Limiter, TokenBucket, duration
 from tests.config.support import config_of
 from tests.policy.support import (
     FORWARDING,
@@ -21,6 +22,7 @@ from tests.policy.support import (
     listed,
     tiers_config,
 )
+from tests.support.redis import fleet_of
 
 START_S = 1000.0
 REQUESTS = tiers_config("standard: {requests_per_minute: 60, burst: 3}")
@@ -403,3 +405,81 @@ def test_a_peek_opens_no_buckets_and_gives_none_new_figures() -> None:
     assert peek(limiter, now_s=START_S + 1).figures(START_S + 1)["requests"].limit == 6
     assert buckets.requests is not None and buckets.requests.capacity == 3
     assert limiter.peek(Caller("t", "", 0, SHARED_BUCKET), 0, START_S) is None
+
+
+# --- in a fleet ------------------------------------------------------------------------------------------
+
+
+def fleet_limiter(config: Config, *, is_local: bool = False) -> Limiter:
+    """Of a fleet of one sidecar that Redis has leased nothing yet; cut off from it where it is local."""
+    leases = Leases(fleet_of("redis://127.0.0.1:1", expected=1))
+    leases._standing.is_local = is_local
+    return Limiter(config, leases.bucket)
+
+
+def test_a_fleets_buckets_are_named_for_the_limit_and_the_caller() -> None:
+    names = []
+    leases = Leases(fleet_of("redis://127.0.0.1:1"))
+
+    def bucket(key: str, rate: int, capacity: int) -> TokenBucket:
+        names.append((key, rate, capacity))
+        return leases.bucket(key, rate, capacity)
+
+    limiter = Limiter(
+        tiers_config("standard: {requests_per_minute: 60, burst: 3, tokens_per_minute: 9}"), bucket
+    )
+    for _ in range(2):
+        limiter.admit(ANN, 1, START_S)
+    assert names == [("req:credential:ann", 60, 3), ("tok:credential:ann", 9, 9)]
+
+
+def test_cut_off_from_redis_the_local_share_is_the_limit() -> None:
+    limiter = fleet_limiter(REQUESTS, is_local=True)
+    assert let_in(limiter) == 3
+    assert let_in(limiter, now_s=START_S + 1) == 1
+
+
+def test_what_a_request_lacks_is_wanted_and_what_is_there_is_not() -> None:
+    lacking = fleet_limiter(BOTH)
+    wants = lacking.wants(ANN, 500, START_S)
+    assert [amount for _, amount in wants] == [1, 500]
+    assert fleet_limiter(BOTH, is_local=True).wants(ANN, 500, START_S) == []
+    assert lacking.wants(stranger("ann", tier=""), 500, START_S) == []
+    alone = Limiter(REQUESTS)
+    assert alone.wants(ANN, 0, START_S) == []
+    assert let_in(alone) == 3
+    assert len(alone.wants(ANN, 0, START_S)) == 1
+
+
+def test_to_look_ahead_in_a_fleet_is_to_look_at_what_the_fleet_has() -> None:
+    limiter = fleet_limiter(BOTH)
+    assert admit(limiter, 100).refusal is not None  # nothing is leased
+    seen = limiter.peek(ANN, 100, START_S)
+    assert seen is not None and seen.refusal is None
+    too_much = limiter.peek(ANN, 6001, START_S)
+    assert too_much is not None and too_much.refusal is not None
+    never_seen = limiter.peek(BOB, 100, START_S)
+    assert never_seen is not None and never_seen.refusal is None
+
+
+def test_to_look_ahead_under_a_new_tier_leaves_the_lease_as_it_is() -> None:
+    limiter = fleet_limiter(REQUESTS, is_local=True)
+    assert let_in(limiter) == 3
+    limiter.configure(tiers_config("standard: {requests_per_minute: 60, burst: 6}"))
+    seen = limiter.peek(ANN, 0, START_S)
+    assert seen is not None and seen.refusal is not None
+    assert seen.figures(START_S)["requests"].limit == 6
+
+
+def test_a_dry_run_is_over_only_where_the_fleet_has_nothing_left() -> None:
+    limiter = fleet_limiter(tiers_config("standard: {requests_per_minute: 60, burst: 3, dry_run: true}"))
+    said = [admit(limiter).is_over for _ in range(5)]
+    assert said == [False, False, False, True, True]
+    assert limiter.counts["standard"].would_limit == 2
+
+
+def test_what_counts_twice_is_owed_where_a_lease_is_used_up() -> None:
+    limiter = fleet_limiter(tiers_config("standard: {requests_per_minute: 60, burst: 2, dry_run: true}"))
+    admission = admit(limiter)
+    admission._buckets.limits.is_dry_run = False
+    assert [admission.take_another(START_S) for _ in range(2)] == [True, False]
