@@ -46,14 +46,15 @@ def _version(text: str) -> str:
     return found[0] if found else "unknown"
 
 
-# The sidecar as its image has it: compiled. `make bench` installs it there.
-COMPILED = Path(sys.prefix) / "compiled" / "bin" / "sidecar"
+# The sidecar as its image has it: compiled, and without docstrings (-OO). `make bench` installs it there.
+COMPILED = Path(sys.prefix) / "compiled" / "bin"
 
 
 def _sidecar(folder: Path, upstream: int) -> Proxy:
-    if not COMPILED.exists():
+    program = COMPILED / "sidecar"
+    if not program.exists():
         raise Unavailable("not compiled (make compiled; a C compiler is needed)")
-    return _sidecar_by("sidecar", [str(COMPILED)], folder, upstream)
+    return _sidecar_by("sidecar", [str(COMPILED / "python"), "-OO", str(program)], folder, upstream)
 
 
 def _pure(folder: Path, upstream: int) -> Proxy:

@@ -2,7 +2,7 @@
 
 from tests.bench.results import METRICS, TARGETS, Results, Target
 
-_ORDER = ["direct", "sidecar", "textbook", "nginx", "envoy"]
+_ORDER = ["direct", "sidecar", "pure", "textbook", "nginx", "envoy"]
 # Rows whose scatter over the rounds is worth a place in the table.
 _WITH_SPREAD = {"plain_cpu_us", "sse_cpu_us"}
 

@@ -50,8 +50,9 @@ ENVIRON = dict(part.split("=", 1) for part in last_stage()["ENV"].split())
 def test_base_image_has_a_version_and_can_be_pinned() -> None:
     arguments = dict(value.split("=", 1) for name, value in instructions() if name == "ARG")
     assert re.fullmatch(r"python:3\.\d+-slim-\w+", arguments["PYTHON"])
+    assert arguments["BUILDER"] == arguments["PYTHON"].replace("-slim", "")
     bases = [value.split()[0] for name, value in instructions() if name == "FROM"]
-    assert set(bases) == {"${PYTHON}", "scratch"}
+    assert set(bases) == {"${BUILDER}", "${PYTHON}", "scratch"}
     version = arguments["PYTHON"].removeprefix("python:").partition("-")[0]
     assert version in PROJECT["project"]["requires-python"] or f"Python :: {version}" in str(PROJECT)
 
