@@ -122,11 +122,6 @@ class Accounts:
         if self._limits:
             tokens = self._worst_tokens(account, call, first)
             counted = _counted(caller, first)
-            if self.leases is not None and call is None:
-                # An upload has not waited for a lease.
-                lacking: list[tuple[Any, int]] = self.limiter.wants(counted, tokens, now_s)
-                for lease, _ in lacking:
-                    lease.stand_alone()
             admission = account.admission = self.limiter.admit(counted, tokens, now_s)
             if admission is not None and admission.refusal is not None:
                 return admission.refusal

@@ -64,7 +64,11 @@ class Lane:
                 return _answer(x, no_healthy_upstream(_NOT_THERE).reply(is_final=True))
             attempt = Attempt()
             if self._accounts.is_on and snapshot.unread is not None:
-                admitted = self._accounts.admit(x, attempt, caller, None, snapshot.unread, x.started_s)
+                now_s = time.monotonic()
+                soon = self._accounts.refill(x, caller, None, snapshot.unread, now_s)
+                if soon is not None:
+                    await soon
+                admitted = self._accounts.admit(x, attempt, caller, None, snapshot.unread, now_s)
                 if isinstance(admitted, Reply):
                     return _answer(x, admitted)
             x.provider, x.region, x.endpoint, x.attempts = provider.name, endpoint.region, endpoint.url, 1
