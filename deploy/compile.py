@@ -61,7 +61,7 @@ class Compile(BuildHookInterface):
                 sys.exit(f"{said.getvalue()[-4000:]}\nai-sidecar: could not be compiled: {error}")
             reason = (str(error).splitlines() or ["?"])[0][:120]
             line = f"ai-sidecar: not compiled ({reason}): pure Python, twice the CPU per request."
-            print(line, file=sys.stderr)  # noqa: T201
+            print(line, file=sys.stderr)
             return
         build_data["force_include"].update({str(path): name for name, path in built.items()})
         build_data["pure_python"] = False
