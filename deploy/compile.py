@@ -25,6 +25,7 @@ MODULES = [
     "attempt",
     "headers",
     "openai",
+    "events",
     "tries",
     "lessons",
     "clock",

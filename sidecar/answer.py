@@ -20,10 +20,11 @@ from collections.abc import Callable, Sequence
 from sidecar.clock import NEVER, Ticker
 from sidecar.config.model import Timeouts
 from sidecar.errors import ProxyError, cut_short, empty, error_object, garbage, mismatch
+from sidecar.events import CONTENT, EXTRA, GARBAGE, QUIET, StreamReader
 from sidecar.exchange import Exchange
 from sidecar.flow import Signal
 from sidecar.headers import ResponseHead
-from sidecar.openai import CONTENT, EXTRA, GARBAGE, QUIET, Call, StreamReader
+from sidecar.openai import Call
 from sidecar.resume import Delivered, Joiner
 from sidecar.sse import MAX_HELD_BYTES, split
 from sidecar.upstream.connection import Connection

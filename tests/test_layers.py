@@ -20,7 +20,7 @@ ONE_REQUEST = {
 PACKAGES = {"fleet", "downstream", "upstream", "telemetry", "config", "policy", "usage", "cache"}
 FOUNDATIONS = {
     *("exchange", "headers", "openai", "sse", "errors", "flow", "clock", "tasks", "quantiles", "lean"),
-    *("splice", "resume", "large_body"),
+    *("splice", "resume", "large_body", "events"),
 }
 LAYERS = (ENTRY_POINTS, ONE_REQUEST, PACKAGES, FOUNDATIONS)
 # What every package may know of the configuration: its types, never how they are read.
@@ -29,6 +29,7 @@ CONFIG_TYPES = {
     for name in ("model", "addresses", "values", "secrets", "instants", "break_glass")
 }
 SYNCHRONOUS = (
+    "events",
     *("k8s.annotations", "k8s.certificates", "k8s.container", "k8s.environment", "k8s.manifests"),
     *("k8s.patch", "k8s.pod", "k8s.review", "k8s.settings", "k8s.tls"),
     *("fleet.lease", "fleet.bucket", "fleet.budget", "fleet.share", "fleet.batch", "fleet.totals"),

@@ -260,8 +260,7 @@ class Connection(asyncio.Protocol):
     def _begin_body(self, head: RequestHead, length: int | None) -> None:
         """The head is read: let the request in or not."""
         x = self._x = Exchange(self.writer, time.monotonic(), head)
-        refusal = self._gate.admit(x)
-        if refusal is not None:
+        if (refusal := self._gate.admit(x)) is not None:
             self._stop(refusal)
         if not x.kind and self._gate.wants_lane(x):
             self.state = HANDED_OVER
@@ -355,8 +354,7 @@ class Connection(asyncio.Protocol):
         if self.state is CLOSING:
             return
         if not keep_alive or self.transport.is_closing():
-            self._close(unread=self._refusal is not None or bool(self._ahead))
-            return
+            return self._close(unread=self._refusal is not None or bool(self._ahead))
         self._begin()
         self.state = HEAD
         self.deadline_s = self._ticker.now_s + IDLE_S
@@ -365,15 +363,14 @@ class Connection(asyncio.Protocol):
 
     def _read_ahead(self) -> None:
         """Go on with what was sent ahead; from the loop, so that a thousand requests are not a deep stack."""
-        data, self._ahead = self._ahead, b""
-        if self.state is HEAD and data:
+        if self.state is HEAD and self._ahead:
+            data, self._ahead = self._ahead, b""
             self.transport.resume_reading()
             self._read(data)
 
     def _refuse(self, reply: Reply) -> None:
         """Answer with a refusal and close; what the client still sends is not read."""
-        x = self._x or Exchange(self.writer, time.monotonic(), _NO_HEAD)
-        self._x = x
+        x = self._x = self._x or Exchange(self.writer, time.monotonic(), _NO_HEAD)
         self._refusal = reply
         x.keep_alive = False
         x.is_open = True
@@ -382,9 +379,8 @@ class Connection(asyncio.Protocol):
         self._gate.refused(x)
 
     def _close(self, *, unread: bool = False) -> None:
-        """Close once all is written. With `unread` bytes of the client on their way, closing at once would
-        reset the connection and take our answer with it: the sending side is closed first, what still comes
-        is dropped, and the client closes (or the deadline does)."""
+        """Close once all is written. With `unread` bytes of the client on their way that would reset our
+        answer too: then only the sending side is closed, and the rest by the client or the deadline."""
         self.state = CLOSING
         self.deadline_s = self._ticker.now_s + LINGER_S
         if unread and self.transport.can_write_eof() and not self.transport.is_closing():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sidecar.cache.recording import Record, Recording, record_of
 from sidecar.cache.replay import DONE, Answer
-from sidecar.openai import StreamReader
+from sidecar.events import StreamReader
 from sidecar.sse import data_of, split
 from tests.cache.support import USAGE, Json, chunk, plain, streamed
 
