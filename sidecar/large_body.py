@@ -23,8 +23,8 @@ from sidecar.exchange import Reply
 
 # Up to here a body is parsed in one go: at worst ("[],[],...") 7 ms.
 LARGE_BYTES = 512 * 1024
-LONG_TEXT_BYTES = 1024  # no name of a model is longer
-ROOM_BYTES = 4 * 1024 * 1024
+LONG_TEXT_BYTES = 512  # no name of a model is longer
+ROOM_BYTES = 2 * 1024 * 1024
 
 _SLICE_BYTES = 256 * 1024
 # A comma weighs 1, a string 2, an array or object 3; so many bytes of numbers and blanks, or of texts that
