@@ -6,7 +6,7 @@ over a second for 10 MB of "[],[],...", in which no stream moves. So a large bod
 - It is walked through in slices. Outside of strings the elements are counted, and what no request to a model
   has is refused. Inside, `_mask`ed bytes tell where each text ends: when every escaped backslash and quote is
   overwritten, a `"` is the end.
-- Long texts (images, mostly) stay whole as long as there is room for them, a million tokens. After that
+- Long texts (images, mostly) stay whole as long as there is room for them, some 500,000 tokens. Then
   each is checked piece by piece by orjson itself and cut: what is left for the parser has its beginning, a
   backspace and its length. Nothing else is changed, so names, numbers and the order are the caller's.
 
