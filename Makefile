@@ -57,7 +57,7 @@ manifests: $(READY)  ## deploy/k8s/manifests from the chart
 LOCK = $(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -q
 lock: $(READY)  ## the image's locks, after a change of the dependencies
 	$(BIN)/pip install --quiet uv
-	$(LOCK) pyproject.toml --extra injector -o deploy/k8s/requirements.lock
+	$(LOCK) pyproject.toml --extra injector --extra gateway -o deploy/k8s/requirements.lock
 	$(LOCK) deploy/k8s/build.in -o deploy/k8s/build.lock
 
 parts: $(READY)  ## nanoseconds of single functions

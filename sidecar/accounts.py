@@ -4,8 +4,8 @@ Tokens are reserved at the worst case when a request is let in: its input by the
 by what it allows itself. What the provider reports settles it. A stream that was cut, or left by its caller,
 without figures is settled at what was delivered, about a token for each event.
 
-In a fleet limits and budgets are leases of what all sidecars share. `refill` comes before `admit` then: where
-a lease has run out a request waits for more of it. Between tries nothing is waited for; a local share of what
+In a fleet limits and budgets are leases of what all sidecars share. Where a lease has run out a request waits
+for more of it, before `admit` and before `reserve`. Between tries nothing is waited for; a local share of what
 the fleet has left stands in.
 """
 
@@ -15,14 +15,15 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sidecar.attempt import Account, Attempt
+from sidecar.attempt import Account, Attempt, Part
 from sidecar.config.model import Config
-from sidecar.exchange import Exchange, Reply, Usage
+from sidecar.exchange import NANO_USD, CacheNote, Exchange, Reply, Usage
+from sidecar.labels import ModelLabels
 from sidecar.openai import Call
 from sidecar.policy.balances import Status
 from sidecar.policy.budget import Budgets
 from sidecar.policy.callers import Caller
-from sidecar.policy.downgrade import cheapest_within, worst_case_nano_usd
+from sidecar.policy.downgrade import cheapest_within, most_output, worst_case_nano_usd
 from sidecar.policy.exceeded import Exceeded, refusal
 from sidecar.policy.rate_limit import Limiter
 from sidecar.routing.plan import Candidate, Plan
@@ -34,11 +35,8 @@ if TYPE_CHECKING:
     from sidecar.fleet.leases import Leases  # with redis-py 7 MB, for those who have a fleet
     from sidecar.usage.ledger import Ledger  # with SQLite 2 MB, for those who keep one
 
-# What a request is taken for that says nothing of its output, to a model of which nothing is said either.
-DEFAULT_OUTPUT_TOKENS = 4096
 # Names of models that are not configured, of which the fleet's totals are kept apart.
 MAX_LEARNED_MODELS = 100
-OTHER = "other"
 
 _log = logging.getLogger("sidecar")
 
@@ -59,7 +57,7 @@ class Accounts:
         self.budgets = Budgets(config, _warn_of, None if leases is None else leases.budget)
         self.estimator = Estimator()
         self._wall = wall
-        self._learned: set[str] = set()
+        self._models = ModelLabels(MAX_LEARNED_MODELS)
         self.configure(config)
 
     def configure(self, config: Config) -> None:
@@ -69,10 +67,10 @@ class Accounts:
         self._pricing = Pricing(config.models, config.telemetry.baseline)
         if self.ledger is not None:
             self.ledger.configure(frozenset(config.models))
-        self._models = frozenset(config.models)
+        self._models.configure(frozenset(config.models))
         self._limits = bool(config.tiers)
         self._counts_tokens = any(tier.tokens_per_minute is not None for tier in config.tiers.values())
-        self._has_budgets = bool(config.budgets)
+        self.has_budgets = bool(config.budgets)
         has_prices = any(model.price is not None for model in config.models.values())
         # Without any of these a request has no account, and costs nothing here.
         self.is_on = self._limits or has_prices or self.ledger is not None or self.leases is not None
@@ -85,60 +83,54 @@ class Accounts:
 
     # --- before a request -----------------------------------------------------------------------------
 
-    def refill(
+    def limits_refill(
         self, x: Exchange, caller: Caller, call: Call | None, plan: Plan, now_s: float
     ) -> "asyncio.Future[None] | None":
         """What to wait for before `admit`: more of the leases that are too small for the request, which comes
         within `fleet.timeout` or not at all. None: all is here, or waiting would not help."""
-        if self.leases is None:
+        if self.leases is None or not self._limits:
             return None
         first = plan.candidates[0]
-        account = Account(caller, self._tokens_in(x, call, first))
-        limits: list[Any] = []
-        if self._limits:
-            tokens = self._worst_tokens(account, call, first)
-            limits += self.limiter.wants(_counted(caller, first), tokens, now_s)
-        wants = limits.copy()
-        if self._has_budgets and call is not None:
-            worst_nano_usd = self._worst_case(account, call, first)
-            wants += self.budgets.wants(caller, first.model, worst_nano_usd, self._wall())
-        if not wants:
-            return None
-        soon = self.leases.need(wants, now_s)
-        if soon is None and limits and len(limits) < len(wants):
-            # No money is left to wait for; for the limits alone it makes sense, since the route may go down.
-            soon = self.leases.need(limits, now_s)
-        return soon
+        tokens = self._worst_tokens(self._tokens_in(x, call, first), call, first)
+        wants: list[Any] = self.limiter.wants(_counted(caller, first), tokens, now_s)
+        return self.leases.need(wants, now_s) if wants else None
 
     def admit(
         self, x: Exchange, attempt: Attempt, caller: Caller, call: Call | None, plan: Plan, now_s: float
-    ) -> Plan | Reply:
-        """Open the request's account; a refusal where the caller's limits leave no room for it.
-
-        Returns the plan to go by, which is another one where a budget is used up and the route goes down.
-        """
+    ) -> Reply | None:
+        """Open the request's account; a refusal where the caller's limits leave no room for it."""
         first = plan.candidates[0]
         account = attempt.account = Account(caller, self._tokens_in(x, call, first))
-        if self._limits:
-            tokens = self._worst_tokens(account, call, first)
-            counted = _counted(caller, first)
-            admission = account.admission = self.limiter.admit(counted, tokens, now_s)
-            if admission is not None and admission.refusal is not None:
-                return admission.refusal
-        if self._has_budgets and call is not None:
-            return self._within_budget(account, call, plan)
-        return plan
+        if not self._limits:
+            return None
+        tokens = self._worst_tokens(account.tokens_in, call, first)
+        admission = account.admission = self.limiter.admit(_counted(caller, first), tokens, now_s)
+        return None if admission is None else admission.refusal
+
+    def budgets_refill(
+        self, account: Account, call: Call, plan: Plan, now_s: float
+    ) -> "asyncio.Future[None] | None":
+        """What to wait for before `reserve`, as for `admit`."""
+        if self.leases is None:
+            return None
+        first = plan.candidates[0]
+        worst_nano_usd = self._worst_case(account, call, first)
+        wants: list[Any] = self.budgets.wants(account.caller, first.model, worst_nano_usd, self._wall())
+        return self.leases.need(wants, now_s) if wants else None
 
     def _tokens_in(self, x: Exchange, call: Call | None, first: Candidate) -> int:
         return self.estimator.estimate(first.model, len(x.body)) if call is not None else 0
 
-    def _worst_tokens(self, account: Account, call: Call | None, first: Candidate) -> int:
+    def _worst_tokens(self, tokens_in: int, call: Call | None, first: Candidate) -> int:
         if call is None or not self._counts_tokens:
             return 0
-        output = call.max_output or (first.max_output or DEFAULT_OUTPUT_TOKENS) * call.choices
-        return account.tokens_in + output
+        return tokens_in + most_output(call.max_output, first.max_output, call.choices)
 
-    def _within_budget(self, account: Account, call: Call, plan: Plan) -> Plan | Reply:
+    def reserve(self, account: Account, call: Call, plan: Plan) -> Plan | Reply:
+        """Take from the budgets what the request may cost at most, or refuse.
+
+        Returns the plan to go by, which is another one where a budget is used up and the route goes down.
+        """
         exceeded = self._reserve(account, call, plan.candidates[0])
         if exceeded is None:
             return plan
@@ -158,7 +150,7 @@ class Accounts:
 
     def purse(self, account: Account, call: Call | None) -> Callable[[Candidate], bool] | None:
         """Whether there is money for a try of a model, as a question for later; None: there always is."""
-        if not self._has_budgets or call is None:
+        if not self.has_budgets or call is None:
             return None
 
         def affords(candidate: Candidate) -> bool:
@@ -177,18 +169,18 @@ class Accounts:
         admission = account.admission
         if candidate.provider.is_break_glass and admission is not None and not admission.take_another(now_s):
             return False
-        if not self._has_budgets or call is None or account.reserved_for is candidate:
+        if not self.has_budgets or call is None or account.reserved_for is candidate:
             return True
         if account.reservation is not None:
             account.reservation.release()
         return self._reserve(account, call, candidate, can_wait=False) is None
 
-    def charge_part(self, account: Account, candidate: Candidate, usage: Usage | None, events: int) -> None:
+    def charge_part(self, account: Account, part: Part) -> None:
         """A stream broke off: what it cost is spent, and the next try needs a reservation of its own."""
         if account.reservation is not None:
-            tariff = self._pricing.tariff(candidate.model)
-            part = usage or Usage(account.tokens_in, events)
-            account.reservation.settle(0 if tariff is None else tariff.cost_nano_usd(part), self._wall())
+            tariff = self._pricing.tariff(part.target.candidate.model)
+            cost_nano_usd = 0 if tariff is None else tariff.cost_nano_usd(_usage_of(part, account))
+            account.reservation.settle(cost_nano_usd, self._wall())
         account.reservation = account.reserved_for = None
 
     def _reserve(
@@ -224,8 +216,7 @@ class Accounts:
         for part in attempt.parts:
             candidate, endpoint = part.target.candidate, part.target.endpoint
             place = (candidate.model, candidate.provider.name, endpoint.region)
-            part_usage = part.usage or Usage(account.tokens_in, part.events)
-            self._book(x, account, place, part_usage, now_s, is_request=False)
+            self._book(x, account, place, _usage_of(part, account), now_s, is_request=False)
         place = (x.model, x.provider, x.region)
         attempts = max(0, x.attempts - len(attempt.parts))
         cost_nano_usd = self._book(x, account, place, usage, now_s, attempts=attempts)
@@ -233,6 +224,12 @@ class Accounts:
             if cost_nano_usd is None and attempt.answer is not None and attempt.answer.status == 200:
                 cost_nano_usd = account.reservation.nano_usd  # it cost something, and nobody says what
             account.reservation.settle(cost_nano_usd or 0, self._wall())
+
+    def spare(self, x: Exchange, note: CacheNote, usage: Usage) -> None:
+        """Take down what an answer out of the cache would have cost, with its model and with the baseline."""
+        tariff = self._pricing.tariff(x.model)
+        note.saved_nano_usd = 0 if tariff is None else tariff.cost_nano_usd(usage)
+        x.saved_nano_usd = self._pricing.saved_nano_usd(usage, 0)
 
     def _last_usage(self, x: Exchange, attempt: Attempt, account: Account) -> Usage | None:
         """Of the answer that came last, as far as it came; without what broke off before it."""
@@ -249,11 +246,9 @@ class Accounts:
 
     def _used_tokens(self, attempt: Attempt, account: Account, usage: Usage | None) -> int:
         """What the limits count: every token of every part; all that was reserved where nobody says."""
-        tokens = sum(
-            p.usage.input + p.usage.output if p.usage else account.tokens_in + p.events for p in attempt.parts
-        )
+        tokens = sum(_tokens(_usage_of(part, account)) for part in attempt.parts)
         if usage is not None:
-            return tokens + usage.input + usage.output
+            return tokens + _tokens(usage)
         answer = attempt.answer
         if answer is None or answer.status != 200 or account.admission is None:
             return tokens
@@ -283,6 +278,8 @@ class Accounts:
             x.saved_nano_usd += saved
         elif usage is not None and (usage.input or usage.output):
             x.is_unpriced = True
+        elif not x.attempts:
+            saved = x.saved_nano_usd  # an answer out of the cache
         if self.leases is not None:
             self._add_total(self.leases, x.team, place[0], usage, cost, is_request=is_request)
         if self.ledger is None:
@@ -305,12 +302,9 @@ class Accounts:
         is_request: bool,
     ) -> None:
         """Count it for the whole fleet. Callers may name any number of models that do not exist."""
-        tokens = 0 if usage is None else usage.input + usage.output
-        if model not in self._models and model not in self._learned:
-            if tokens and len(self._learned) < MAX_LEARNED_MODELS:
-                self._learned.add(model)
-            else:
-                model = OTHER
+        tokens = 0 if usage is None else _tokens(usage)
+        if model not in self._models.known:
+            model = self._models.label(model, was_answered=tokens > 0)
         leases.totals.add(int(self._wall()) // 60, team, model, int(is_request), tokens, cost_nano_usd or 0)
 
 
@@ -319,8 +313,17 @@ def _counted(caller: Caller, first: Candidate) -> Caller:
     return caller.unforwarded if first.provider.has_own_key else caller
 
 
+def _usage_of(part: Part, account: Account) -> Usage:
+    """The tokens of a stream that broke off: as told, else what was asked and about one for each event."""
+    return part.usage or Usage(account.tokens_in, part.events)
+
+
+def _tokens(usage: Usage) -> int:
+    return usage.input + usage.output
+
+
 def _warn_of(status: Status) -> None:
-    spent, limit = status.spent_nano_usd / 1e9, status.limit_nano_usd / 1e9
+    spent, limit = status.spent_nano_usd / NANO_USD, status.limit_nano_usd / NANO_USD
     _log.warning(
         "budget %s: %s %s has spent $%.2f of $%.2f", status.name, status.per, status.whom, spent, limit
     )

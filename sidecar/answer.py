@@ -16,11 +16,12 @@ the request's flow sleeps meanwhile. `ready` wakes it when the answer is good or
 
 import enum
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from sidecar.clock import NEVER, Ticker
 from sidecar.config.model import Timeouts
 from sidecar.errors import ProxyError, cut_short, empty, error_object, garbage, mismatch
-from sidecar.events import CONTENT, EXTRA, GARBAGE, QUIET, StreamReader
+from sidecar.events import CONTENT, EXTRA, GARBAGE, QUIET, StreamReader, both
 from sidecar.exchange import Exchange
 from sidecar.flow import Signal
 from sidecar.headers import ResponseHead
@@ -30,6 +31,9 @@ from sidecar.sse import MAX_HELD_BYTES, split
 from sidecar.upstream.connection import Connection
 from sidecar.upstream.endpoint import Endpoint
 from sidecar.upstream.queue import Slots
+
+if TYPE_CHECKING:
+    from sidecar.cache.recording import Recording  # a megabyte, for those who have a cache
 
 HOLD_BYTES = 1024 * 1024
 TAIL_BYTES = 16 * 1024
@@ -64,6 +68,7 @@ class Answer:
     # With `on_stream_cut: resume`: what the caller has, and what fits this stream to it.
     delivered: Delivered | None = None
     joiner: Joiner | None = None
+    recording: "Recording | None" = None  # for the cache
     done: Signal
 
     _write: Callable[[bytes], None]
@@ -186,8 +191,8 @@ class Answer:
             self.reader = StreamReader(self._x.kind, call.choices, strip_usage=call.strip_usage)
             if self.joiner is not None:
                 self.reader.tap = self.joiner.note
-            elif self.delivered is not None:
-                self.reader.tap = self.delivered.note
+            else:
+                self._tap(self.reader)
         elif self._call.stream:
             self.deadline_s = min(self._began_s + self._timeouts.answer_s, self._end_s)
 
@@ -288,6 +293,8 @@ class Answer:
                 return
             if self.delivered is not None:
                 self.delivered.spoil()
+            if self.recording is not None:
+                self.recording.spoil("size")
             begun = self._rest.rstrip(b"\r\n")
             passed.append(begun)
             self._rest = self._rest[len(begun) :]
@@ -305,7 +312,17 @@ class Answer:
     def _let_go_of_joiner(self, reader: StreamReader) -> None:
         if self.joiner is not None and self.joiner.is_settled:
             self.joiner = None
-            reader.tap = self.delivered.note if self.delivered is not None else None
+            self._tap(reader)
+
+    def _tap(self, reader: StreamReader) -> None:
+        """Have the events taken down for whoever needs them."""
+        delivered, recording = self.delivered, self.recording
+        if delivered is not None and recording is not None:
+            reader.tap = both(delivered.note, recording.note)
+        elif delivered is not None:
+            reader.tap = delivered.note
+        else:
+            reader.tap = None if recording is None else recording.note
 
     def _pass_on(self, events: list[bytes]) -> None:
         if not events:

@@ -4,6 +4,7 @@ Plain values and judgements; proxy.py walks, tries.py says where to.
 """
 
 import time
+from typing import TYPE_CHECKING
 
 from sidecar.answer import STREAM, Answer
 from sidecar.errors import MISMATCH, ProxyError, Retry, Unreachable, blocked, no_healthy_upstream
@@ -16,6 +17,9 @@ from sidecar.routing.plan import Candidate, Plan
 from sidecar.tries import Target, Tries
 from sidecar.upstream import verdict as verdicts
 from sidecar.upstream.verdict import GOOD, OURS, SERVER_FAILED, Verdict
+
+if TYPE_CHECKING:
+    from sidecar.lookup import Lookup
 
 Outcome = Answer | ProxyError
 _REUSED_ONLY = Retry.REUSED_ONLY
@@ -64,6 +68,7 @@ class Attempt:
     usage: Usage | None = None  # of the streams that broke off before this answer
     parts: tuple[Part, ...] = ()  # the same, one by one
     account: Account | None = None
+    lookup: "Lookup | None" = None  # in the cache, which had no answer and may keep this one
     limited_s: float | None = None  # every try met a 429: the shortest wait that one asked for
     _others = False  # something else than a 429 happened
 

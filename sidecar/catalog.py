@@ -72,8 +72,8 @@ def provider_of(config: Config, name: str) -> str | None:
     return None if config.providers[provider].break_glass else provider
 
 
-def merge(config: Config, lists: Mapping[str, Entries], created_s: int) -> list[bytes]:
-    """All that may be named, each once: routes, then exact names of the configuration, then the lists.
+def merge(config: Config, lists: Mapping[str, Entries], created_s: int) -> Entries:
+    """All that may be named: routes, then exact names of the configuration, then the lists.
 
     `lists` are by provider; of each only those models are shown that are asked there.
     """
@@ -87,7 +87,7 @@ def merge(config: Config, lists: Mapping[str, Entries], created_s: int) -> list[
         for name, entry in entries.items():
             if name not in shown and provider_of(config, name) == provider:
                 shown[name] = entry
-    return list(shown.values())
+    return shown
 
 
 def as_list(entries: Iterable[bytes]) -> bytes:

@@ -8,6 +8,7 @@ ours: FT no first token in time, SD stream died midway, SE error event or garbag
 
 import enum
 import math
+from collections.abc import Sequence
 
 import orjson
 
@@ -139,6 +140,19 @@ def refuse(
 ) -> Reply:
     """An answer of the sidecar's own that says no. `close` ends the connection after it."""
     return Reply(status, error_object(status, code, message, param), flag, code, close)
+
+
+def model_not_found(model: str, nearest: Sequence[str] = ()) -> Reply:
+    """404 for a name that is neither a model nor a route; `nearest` are names that may have been meant."""
+    hint = f" Did you mean {', '.join(f'`{name}`' for name in nearest)}?" if nearest else ""
+    message = f"The model `{model}` is not configured here.{hint} GET /v1/models lists what is."
+    return refuse(404, "model_not_found", message, param="model", flag="NR")
+
+
+def model_not_allowed(model: str) -> Reply:
+    """403 for a model that the caller's key does not list."""
+    message = f"The model `{model}` is not among those that this API key may use."
+    return refuse(403, "model_not_allowed", message, param="model")
 
 
 def bad_request(message: str, *, param: str | None = None, close: bool = False) -> Reply:

@@ -20,6 +20,19 @@ EXTRA = 2  # the usage event the caller did not ask for
 GARBAGE = 3  # neither JSON nor a terminator
 
 
+Tap = Callable[[dict[str, Any]], None]  # is told of each event, parsed
+
+
+def both(one: Tap, other: Tap) -> Tap:
+    """A tap for two listeners."""
+
+    def tap(event: dict[str, Any]) -> None:
+        one(event)
+        other(event)
+
+    return tap
+
+
 class StreamReader:
     """Reads the events of one stream: first content, usage, and whether the answer came to its end.
 
@@ -54,7 +67,7 @@ class StreamReader:
         self.usage: Usage | None = None
         self.response_id = ""  # of the Responses API
         self.events = 0  # with content
-        self.tap: Callable[[dict[str, Any]], None] | None = None  # also told of each parsed event
+        self.tap: Tap | None = None
 
     def read(self, event: bytes) -> int:
         """Take in one whole event; returns a"""

@@ -15,10 +15,10 @@ import orjson
 from sidecar.accounts import Accounts
 from sidecar.attempt import nothing_to_try
 from sidecar.config.model import Config, Key, find_model, standard_tier
-from sidecar.errors import refuse
-from sidecar.exchange import Downstream, Exchange, Reply, RequestHead
+from sidecar.errors import model_not_allowed, model_not_found, refuse
+from sidecar.exchange import NANO_USD, Downstream, Exchange, Reply, RequestHead
 from sidecar.openai import KINDS, Call, read_call
-from sidecar.policy.balances import NANO_USD, Status
+from sidecar.policy.balances import Status
 from sidecar.policy.callers import Caller, bucket_of
 from sidecar.policy.exceeded import refusal
 from sidecar.quote import Quote
@@ -134,8 +134,7 @@ class _Explanation:
         if plan is None:
             return ""
         if not may_use:
-            message = f"The model `{call.model}` is not among those that key {caller.id} may use."
-            self._refuse(refuse(403, "model_not_allowed", message))
+            self._refuse(model_not_allowed(call.model))
         tokens_in = self._accounts.estimator.estimate(plan.candidates[0].model, len(self._question.body))
         quote = Quote(self._config, self._accounts, caller, call, tokens_in, self._now_s, self._wall_s)
         self._limit(caller, quote, plan)
@@ -196,10 +195,7 @@ class _Explanation:
             self._left_out(model, why) for model, why in considered if why.startswith("out: ")
         ]
         if plan is None:
-            nearest = router.nearest(call.model)
-            hint = f" Nearest: {', '.join(nearest)}." if nearest else ""
-            message = f"The model `{call.model}` is not configured here.{hint}"
-            self._refuse(refuse(404, "model_not_found", message))
+            self._refuse(model_not_found(call.model, router.nearest(call.model)))
             return None
         shown["route"], shown["reason"] = plan.route or None, plan.reason
         if plan.route:

@@ -14,7 +14,9 @@ awaited.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Generator
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class Signal:
@@ -49,6 +51,16 @@ async def others_first() -> None:
     turn = Signal()
     asyncio.get_running_loop().call_soon(turn.set)
     await turn
+
+
+async def in_turns(steps: Generator[None, None, T]) -> T:
+    """What `steps` returns; between its steps everybody else gets their turn."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        await others_first()
 
 
 class Flow:

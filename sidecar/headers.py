@@ -311,12 +311,13 @@ def own_lines(x: Exchange) -> bytes:
             b"x-sidecar-%b: %b\r\n" % (name, safe_value(value)) for name, value in pairs if value
         )
         _named_lines[key] = named
-    return b"%bx-sidecar-attempts: %d\r\nserver-timing: sidecar;dur=%.3f, provider;dur=%.3f" % (
+    lines = b"%bx-sidecar-attempts: %d\r\nserver-timing: sidecar;dur=%.3f, provider;dur=%.3f" % (
         named,
         x.attempts,
         (x.overhead_s or 0.0) * 1e3,
         x.upstream_s * 1e3,
     )
+    return lines if x.cache is None else b"%b\r\n%b" % (lines, x.cache.line)
 
 
 def safe_value(text: str) -> bytes:

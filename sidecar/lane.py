@@ -65,12 +65,12 @@ class Lane:
             attempt = Attempt()
             if self._accounts.is_on and snapshot.unread is not None:
                 now_s = time.monotonic()
-                soon = self._accounts.refill(x, caller, None, snapshot.unread, now_s)
+                soon = self._accounts.limits_refill(x, caller, None, snapshot.unread, now_s)
                 if soon is not None:
                     await soon
-                admitted = self._accounts.admit(x, attempt, caller, None, snapshot.unread, now_s)
-                if isinstance(admitted, Reply):
-                    return _answer(x, admitted)
+                refusal = self._accounts.admit(x, attempt, caller, None, snapshot.unread, now_s)
+                if refusal is not None:
+                    return _answer(x, refusal)
             x.provider, x.region, x.endpoint, x.attempts = provider.name, endpoint.region, endpoint.url, 1
             endpoint.requests += 1
             if request.headers.get("upgrade", "").lower() == "websocket":

@@ -1,7 +1,8 @@
 """One request, top to bottom: the only file that knows the order.
 
     connection --admit--> refused (400 403 405 413 431), or to the aiohttp lane, or read whole, then
-    serve: identify the caller -> read the call -> find its provider -> attempt -> relay -> settle
+    serve: identify the caller -> read the call -> route -> limits -> cache -> budgets -> attempt -> relay
+           -> settle
 
 Decisions are plain calls; the flow waits in two places only, for an endpoint's answer to be known good and
 for its end. In between the bytes go from connection to connection without it (answer.py).
@@ -9,7 +10,7 @@ for its end. In between the bytes go from connection to connection without it (a
 
 import time
 from random import Random
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sidecar.accounts import Accounts
 from sidecar.answer import PLAIN, Answer
@@ -33,13 +34,14 @@ from sidecar.errors import (
     ClientGone,
     ProxyError,
     blocked,
+    model_not_allowed,
+    model_not_found,
     no_healthy_upstream,
     refuse,
 )
 from sidecar.exchange import Exchange, Reply
-from sidecar.flow import others_first
+from sidecar.flow import in_turns
 from sidecar.gate import is_served, judge_head, wants_lane
-from sidecar.headers import own_lines
 from sidecar.large_body import LARGE_BYTES
 from sidecar.lessons import learn_bad, learn_good
 from sidecar.model_list import ModelList
@@ -53,6 +55,9 @@ from sidecar.settlement import Settlement
 from sidecar.telemetry.metrics import Metrics
 from sidecar.tries import Target, Tries
 from sidecar.upstream.verdict import GOOD, OURS, Verdict
+
+if TYPE_CHECKING:
+    from sidecar.caching import Caching  # two megabytes, for those who have a cache
 
 
 class Live(Protocol):
@@ -79,6 +84,7 @@ class Proxy:
         self._accounts = accounts
         self._settlement = settlement
         self._models = models
+        self.caching: Caching | None = None  # None: no answer is ever given twice
         self._sender = Sender(ticker)
         self._random = Random()
         self._pins = Pins()
@@ -114,7 +120,7 @@ class Proxy:
     # --- when the request is whole --------------------------------------------------------------------
 
     async def serve(self, x: Exchange) -> None:
-        """Answer one request."""
+        """Answer one request: long, and kept whole, so that its order is seen in one place."""
         snapshot = self._live.snapshot
         client = x.client
         attempt = Attempt()
@@ -127,12 +133,13 @@ class Proxy:
             x.team, x.regions, x.priority = caller.team, caller.regions, caller.priority
 
             if not x.kind and self._models.serves(x) and is_served(x.path):
-                return client.reply(x, await self._models.answer(x))
+                return client.reply(x, await self._models.answer(x, caller))
 
             # Read the body: which model, and is it a stream?
             call: Call | None = None
             if x.kind:
-                read = read_call(x.body) if len(x.body) <= LARGE_BYTES else await _read_large(x.body)
+                is_large = len(x.body) > LARGE_BYTES
+                read = await in_turns(read_large_call(x.body)) if is_large else read_call(x.body)
                 if isinstance(read, Reply):
                     return client.reply(x, read)
                 call = read
@@ -141,25 +148,40 @@ class Proxy:
             # Route: the models to try, in order. What is not inference goes to one provider, unread.
             plan = snapshot.router.plan(call, x) if call is not None else snapshot.unread
             if plan is None and call is not None:
-                return client.reply(x, _unknown_model(call.model, snapshot.router.nearest(call.model)))
+                return client.reply(x, model_not_found(call.model, snapshot.router.nearest(call.model)))
             if plan is None or not (x.kind or is_served(x.path)):
                 return client.reply(x, _UNKNOWN_PATH)
             x.route, x.resumes = plan.route, plan.resumes
             if call is not None and not caller.may_use(call.model):
-                return client.reply(x, _not_allowed(call.model))
+                return client.reply(x, model_not_allowed(call.model))
             if call is not None and call.continues:
                 x.pinned = self._pins.find(call.continues)
 
-            # Limits and budgets: an empty bucket is told at once; a fleet's empty lease is refilled first.
+            # Rate limit: an empty bucket is told at once; a fleet's empty lease is refilled first.
             if self._accounts.is_on:
-                if self._accounts.leases is not None:
-                    soon = self._accounts.refill(x, caller, call, plan, time.monotonic())
-                    if soon is not None:
-                        await soon
-                admitted = self._accounts.admit(x, attempt, caller, call, plan, time.monotonic())
-                if isinstance(admitted, Reply):
-                    return client.reply(x, admitted)
-                plan = admitted
+                soon = self._accounts.limits_refill(x, caller, call, plan, time.monotonic())
+                if soon is not None:
+                    await soon
+                refusal = self._accounts.admit(x, attempt, caller, call, plan, time.monotonic())
+                if refusal is not None:
+                    return client.reply(x, refusal)
+
+            # Look in the cache: a hit is replayed, and who asks what is being asked shares its answer.
+            if self.caching is not None and call is not None:
+                found = await self.caching.look(x, attempt, caller, call, plan.candidates[0])
+                if found is not None:
+                    return await self.caching.serve(x, call, plan.candidates[0], found)
+                client = x.client
+
+            # Reserve: dollars at the worst case, or another plan where a budget is used up.
+            if self._accounts.has_budgets and attempt.account is not None and call is not None:
+                soon = self._accounts.budgets_refill(attempt.account, call, plan, time.monotonic())
+                if soon is not None:
+                    await soon
+                reserved = self._accounts.reserve(attempt.account, call, plan)
+                if isinstance(reserved, Reply):
+                    return client.reply(x, reserved)
+                plan = reserved
 
             # Attempt: the first try mostly finds a free slot and a kept-alive connection, and is good.
             began_s = time.monotonic()
@@ -181,10 +203,10 @@ class Proxy:
                 answer = await self._attempt(x, call, attempt, target, answer)
 
             # Relay: whole in one write where it is whole already, else by callback to its end.
-            lines = [*answer.lines, own_lines(x)]
-            if attempt.gave_up:
-                lines.append(NO_RETRY_LINE)
+            lines = [*answer.lines, NO_RETRY_LINE] if attempt.gave_up else answer.lines
             if answer.is_whole and answer.mode is PLAIN:
+                if attempt.lookup is not None and self.caching is not None:
+                    self.caching.keep(x, attempt)
                 client.respond(x, answer.status, lines, answer.body)
             else:
                 client.begin(x, answer.status, lines, answer.length)
@@ -291,11 +313,11 @@ class Proxy:
         tries, target, delivered, error = attempt.tries, attempt.target, lost.delivered, lost.error
         assert call is not None and tries is not None and error is not None  # noqa: S101  # a stream has them
         if lost.reader is not None and target is not None:
-            attempt.usage = total(attempt.usage, lost.reader.usage)
-            attempt.parts = (*attempt.parts, Part(target, lost.reader.usage, lost.reader.events))
+            part = Part(target, lost.reader.usage, lost.reader.events)
+            attempt.usage = total(attempt.usage, part.usage)
+            attempt.parts = (*attempt.parts, part)
             if attempt.account is not None:
-                usage, events = lost.reader.usage, lost.reader.events
-                self._accounts.charge_part(attempt.account, target.candidate, usage, events)
+                self._accounts.charge_part(attempt.account, part)
         outcome: Outcome = lost
         while target is not None and delivered is not None and delivered.is_resumable:
             verdict = judge(outcome, call, target)
@@ -365,33 +387,13 @@ class Proxy:
                 # Who goes on with this answer later must go to where it is kept.
                 given = response_id(answer.body) if answer.reader is None else answer.reader.response_id
                 self._pins.remember(given, target.endpoint)
+        if attempt.lookup is not None and self.caching is not None:
+            self.caching.finish(x, attempt)
         self._settlement.add(x, now_s, body, attempt)
 
     def settle(self, x: Exchange) -> None:
         """Count and log a request that ended elsewhere."""
         self._settlement.add(x, time.monotonic())
-
-
-async def _read_large(body: bytes) -> Call | Reply:
-    """Read a large body in steps, between which other requests get their turn."""
-    reading = read_large_call(body)
-    while True:
-        try:
-            next(reading)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        await others_first()
-
-
-def _unknown_model(model: str, nearest: list[str]) -> Reply:
-    hint = f" Did you mean {', '.join(f'`{name}`' for name in nearest)}?" if nearest else ""
-    message = f"The model `{model}` is not configured here.{hint} GET /v1/models lists what is."
-    return refuse(404, "model_not_found", message, param="model", flag="NR")
-
-
-def _not_allowed(model: str) -> Reply:
-    message = f"The model `{model}` is not among those that this API key may use."
-    return refuse(403, "model_not_allowed", message, param="model")
 
 
 _UNKNOWN_PATH = refuse(404, "unknown_url", "No such URL here: the API is under /v1.", flag="NR")

@@ -3,12 +3,13 @@
 The questions are those of `Accounts`, asked without taking, reserving or counting anything.
 """
 
-from sidecar.accounts import DEFAULT_OUTPUT_TOKENS, Accounts
+from sidecar.accounts import Accounts
 from sidecar.config.model import Budget, Config, Price, find_model, matches
+from sidecar.exchange import NANO_USD
 from sidecar.openai import Call
-from sidecar.policy.balances import NANO_USD, Status
+from sidecar.policy.balances import Status
 from sidecar.policy.callers import Caller
-from sidecar.policy.downgrade import cheapest_within, worst_case_nano_usd
+from sidecar.policy.downgrade import cheapest_within, most_output, worst_case_nano_usd
 from sidecar.policy.exceeded import Exceeded
 from sidecar.policy.rate_limit import Admission
 from sidecar.policy.windows import window_at
@@ -59,7 +60,7 @@ class Quote:
     def admission(self, first: Candidate) -> Admission | None:
         """What the limits say of a request that begins with this model; None without limits."""
         call, caller = self._call, self._caller
-        output = call.max_output or (first.max_output or DEFAULT_OUTPUT_TOKENS) * call.choices
+        output = most_output(call.max_output, first.max_output, call.choices)
         # A key decides only where it goes to the provider that knows it.
         counted = caller.unforwarded if first.provider.has_own_key else caller
         return self._accounts.limiter.peek(counted, self._tokens_in + output, self._now_s)

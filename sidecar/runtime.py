@@ -7,8 +7,10 @@ drops a stream nor forgets what is known of an endpoint's health.
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sidecar.clock import Ticker
+from sidecar.config.auth import ServiceAccounts
 from sidecar.config.model import Config, Model
 from sidecar.config.model import Provider as ProviderConfig
 from sidecar.policy.callers import Callers
@@ -23,15 +25,24 @@ from sidecar.upstream.pool import Address
 from sidecar.upstream.provider import Provider, ProviderState
 from sidecar.upstream.tls import ClientContext, client_context
 
+if TYPE_CHECKING:
+    from sidecar.issuer import Issuer
+
 
 class Snapshot:
     """What a request needs to know of the configuration."""
 
-    def __init__(self, config: Config, providers: dict[str, Provider], team: str) -> None:
+    def __init__(
+        self,
+        config: Config,
+        providers: dict[str, Provider],
+        team: str,
+        issuer: "Issuer | None" = None,
+    ) -> None:
         self.config = config
         self.providers = providers
         self.router = Router(config, providers)
-        self.callers = Callers(config, team)
+        self.callers = Callers(config, team, issuer)
         self.max_body_bytes = config.listen.max_body_bytes
         self.hosts = frozenset(host.lower() for host in config.listen.hosts)
         self.origins = frozenset(str(origin) for origin in config.listen.origins)
@@ -57,6 +68,7 @@ class Runtime:
         self._endpoints: dict[tuple[object, ...], Endpoint] = {}
         self._states: dict[str, ProviderState] = {}
         self._checks: list[asyncio.Task[None]] = []
+        self._issuer: Issuer | None = None
         ticker.every_second(self._each_second)
 
     def apply(self, config: Config) -> None:
@@ -78,13 +90,21 @@ class Runtime:
                 endpoint.breaker.configure(provider.circuit_breaker)
             providers[name] = Provider(name, provider, endpoints[name], home, self._states[name])
         self._metrics.configure(frozenset(config.models))
-        self.snapshot = Snapshot(config, providers, self._team)
+        self._issuer = self._issuer_of(config.auth.service_accounts)
+        self.snapshot = Snapshot(config, providers, self._team, self._issuer)
         self._check_health(config)
 
+    async def ready(self) -> None:
+        """Wait until the keys of callers' tokens were asked for once: some seconds at most."""
+        if self._issuer is not None:
+            await self._issuer.tried()
+
     def close(self) -> None:
-        """End the health checks and close all idle connections to providers."""
+        """End what runs in the background and close all idle connections to providers."""
         for task in self._checks:
             task.cancel()
+        if self._issuer is not None:
+            self._issuer.stop()
         for endpoint in self._endpoints.values():
             endpoint.pool.retire()
 
@@ -122,6 +142,18 @@ class Runtime:
             kept[key] = endpoint
             endpoints.append(endpoint)
         return endpoints
+
+    def _issuer_of(self, config: ServiceAccounts | None) -> "Issuer | None":
+        """Who has the keys of callers' tokens: as long as it is the same API server, the one there is."""
+        before = self._issuer
+        if config is not None:
+            from sidecar.issuer import Issuer, source_of  # with PyJWT and cryptography 9 MB
+
+            if before is not None and before.source == source_of(config):
+                return before
+        if before is not None:
+            before.stop()
+        return None if config is None else Issuer(config, lambda: self.snapshot.callers.forget())
 
     def _check_health(self, config: Config) -> None:
         """Begin the active health checks anew, where they are configured."""

@@ -106,6 +106,8 @@ class Sender:
         if x.resumes:
             answer.joiner = joiner
             answer.delivered = delivered or _delivered(x, call)
+        if attempt.lookup is not None and joiner is None:
+            answer.recording = attempt.lookup.recording()
         connection.send(
             provider.write_request(x, endpoint, body), answer, is_head_request=x.method == b"HEAD"
         )

@@ -12,7 +12,7 @@ import logging
 import signal
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -22,8 +22,9 @@ from sidecar.accounts import Accounts
 from sidecar.admin.app import admin_app, health_app
 from sidecar.break_glass import BreakGlass
 from sidecar.clock import Ticker
+from sidecar.config.addresses import Address
 from sidecar.config.load import Loaded
-from sidecar.config.model import Config
+from sidecar.config.model import Config, Listen
 from sidecar.config.problems import ConfigError, Problem
 from sidecar.config.watch import Watcher
 from sidecar.downstream.listener import Listener, open_sites
@@ -37,6 +38,7 @@ from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
+    from sidecar.cache_tiers import Tiers
     from sidecar.fleet.leases import Leases
     from sidecar.usage.ledger import Ledger
 
@@ -74,6 +76,7 @@ class Sidecar:
             self.runtime, self._ticker, self._metrics, self.accounts, self._settlement, self._models
         )
         self._lane = Lane(lambda: self.runtime.snapshot, self.accounts, self._proxy.settle)
+        self.tiers: Tiers | None = None
         self._listener: Listener
         self._runners: list[web.BaseRunner] = []
         self._is_failed_by_hand = False
@@ -88,6 +91,7 @@ class Sidecar:
         config = self._config
         try:
             self._apply(config)
+            await self.runtime.ready()
             self._log.start()
             if self.accounts.ledger is not None:
                 self.accounts.restore()
@@ -100,15 +104,7 @@ class Sidecar:
             self._ticker.every_tick(self._watch)
             self._ticker.start()
             self._listener = Listener(self._proxy, self._ticker, self._lane.handle)
-            listen = config.listen
-            health = web.AppRunner(health_app(self), access_log=None, shutdown_timeout=1.0)
-            admin = web.AppRunner(admin_app(self), access_log=None, shutdown_timeout=1.0)
-            data = web.ServerRunner(self._listener, shutdown_timeout=1.0)
-            for name, runner, address in (
-                ("health", health, listen.health),
-                ("admin", admin, listen.admin),
-                ("data", data, listen.data),
-            ):
+            for name, runner, address in self._listeners(config.listen):
                 await runner.setup()
                 self._runners.append(runner)
                 self.bound[name] = await open_sites(runner, address)
@@ -117,6 +113,14 @@ class Sidecar:
             raise
         self.phase = "LIVE"
         _log.info("listening: %s", ", ".join(f"{name} {' '.join(at)}" for name, at in self.bound.items()))
+
+    def _listeners(self, listen: Listen) -> Iterator[tuple[str, web.BaseRunner, Address]]:
+        """Name, runner and address of each, in the order in which they are opened."""
+        yield "health", _runner(health_app(self)), listen.health
+        yield "admin", _runner(admin_app(self, changes_at=listen.control)), listen.admin
+        if listen.control is not None:
+            yield "control", _runner(admin_app(self)), listen.control
+        yield "data", web.ServerRunner(self._listener, shutdown_timeout=1.0), listen.data
 
     def handle_signals(self) -> None:
         """SIGTERM drains, SIGINT or a second SIGTERM leaves at once, SIGHUP reloads."""
@@ -180,6 +184,8 @@ class Sidecar:
         self.runtime.close()
         self._ticker.stop()
         self._settlement.flush()
+        if self.tiers is not None:
+            await self.tiers.stop()
         if self._leases is not None:
             await self._leases.stop()
         if self.accounts.ledger is not None:
@@ -223,13 +229,27 @@ class Sidecar:
         _log.info("configuration reloaded")
 
     def _apply(self, config: Config) -> None:
-        """Make a configuration the current one. Raises as Runtime.apply, and then nothing has changed."""
+        """Make a configuration the current one. Raises as Runtime.apply, or a ConfigError where its cache
+        cannot be had; then nothing has changed."""
+        tiers = self.tiers or _tiers(config)
+        semantic = None if tiers is None else tiers.prepare(config)
         self.runtime.apply(config)
+        if tiers is not None:
+            tiers.configure(config, semantic)
+            self._cache_in(tiers)
         if self._leases is not None and config.fleet is not None:
             self._leases.configure(config.fleet)
         self.accounts.configure(config)
         self.break_glass.configure(config)
         self._spread_break_glass(self.break_glass.is_on)  # the router is a new one
+
+    def _cache_in(self, tiers: "Tiers") -> None:
+        """Put the cache in the way of requests, when there first is one."""
+        if self.tiers is None:
+            from sidecar.caching import Caching
+
+            self.tiers = tiers
+            self._proxy.caching = Caching(tiers, self.accounts)
 
     def _spread_break_glass(self, is_on: bool) -> None:
         self._metrics.break_glass_is_on = is_on
@@ -264,6 +284,10 @@ class Sidecar:
         self._is_failed_by_hand = failed
 
 
+def _runner(app: web.Application) -> web.BaseRunner:
+    return web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+
+
 def _ledger(config: Config) -> "Ledger | None":
     if config.usage is None:
         return None
@@ -280,11 +304,20 @@ def _leases(config: Config) -> "Leases | None":
     return Leases(config.fleet)
 
 
+def _tiers(config: Config) -> "Tiers | None":
+    if config.cache is None:
+        return None
+    from sidecar.cache_tiers import Tiers  # two megabytes
+
+    return Tiers()
+
+
 def _refuse_fixed_changes(old: Config, new: Config) -> None:
     """Listeners and the log are opened once; a file that moves them is refused rather than half applied."""
     fixed = (
         ("listen.data", old.listen.data, new.listen.data),
         ("listen.admin", old.listen.admin, new.listen.admin),
+        ("listen.control", old.listen.control or "off", new.listen.control or "off"),
         ("listen.health", old.listen.health, new.listen.health),
         ("telemetry.access_log", old.telemetry.access_log, new.telemetry.access_log),
         ("usage.path", old.usage and old.usage.path, new.usage and new.usage.path),

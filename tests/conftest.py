@@ -1,10 +1,26 @@
-"""All tests run on uvloop, as the product does."""
+"""All tests run on uvloop, as the product does; those that talk to a provider have a healthy, instant one."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 
+import pytest
 import uvloop
+
+from sidecar.demo.provider import DemoProvider
+from tests.support.demo import Tap, demo_provider
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+def tap() -> Tap | None:
+    """None: the provider never waits. Where answers are held back a file has a Tap in its place."""
+    return None
+
+
+@pytest.fixture
+async def provider(tap: Tap | None) -> AsyncIterator[DemoProvider]:
+    async with demo_provider(tap=tap) as demo:
+        yield demo

@@ -1,11 +1,14 @@
 """One answer between a provider and a caller: what is held, what is judged, and what time does to it."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from sidecar.answer import HANG_UP_S, HOLD_BYTES, PROMPT_STEP_BYTES, Answer
 from sidecar.clock import PERIOD_S
 from sidecar.config.model import Timeouts
 from sidecar.exchange import Exchange, Pausable, Reply, RequestHead
+from sidecar.flow import Flow
 from sidecar.openai import Call, read_call
 from sidecar.sse import MAX_HELD_BYTES
 from tests.support.manual_clock import ManualClock
@@ -30,10 +33,10 @@ class Caller:
     def reply(self, x: Exchange, reply: Reply) -> None:
         raise AssertionError("an Answer has no replies")
 
-    def respond(self, x: Exchange, status: int, lines: list[bytes], body: bytes) -> None:
+    def respond(self, x: Exchange, status: int, lines: Sequence[bytes], body: bytes) -> None:
         raise AssertionError("an Answer does not respond")
 
-    def begin(self, x: Exchange, status: int, lines: list[bytes], length: int | None) -> None:
+    def begin(self, x: Exchange, status: int, lines: Sequence[bytes], length: int | None) -> None:
         raise AssertionError("an Answer does not begin")
 
     def write(self, data: bytes) -> None:
@@ -49,6 +52,9 @@ class Caller:
 
     def feed_from(self, source: Pausable | None) -> None:
         self.source = source
+
+    def lost(self, x: Exchange, flow: Flow) -> None:
+        raise AssertionError("an Answer has no flow")
 
 
 class Attempt:

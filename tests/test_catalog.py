@@ -40,7 +40,9 @@ def listed(*names: str, provider: str = "a") -> dict[str, bytes]:
 
 
 def names(config: Config, lists: dict[str, dict[str, bytes]]) -> list[str]:
-    return [loads(entry)["id"] for entry in merge(config, lists, NOW_S)]
+    shown = merge(config, lists, NOW_S)
+    assert [loads(entry)["id"] for entry in shown.values()] == list(shown)
+    return list(shown)
 
 
 @pytest.fixture
@@ -138,18 +140,19 @@ def test_a_model_is_shown_only_of_the_provider_it_is_asked_at(config: Config) ->
 
 
 def test_where_a_pattern_stands_before_an_exact_name_its_provider_is_named(config: Config) -> None:
-    entry = next(loads(e) for e in merge(config, {}, NOW_S) if loads(e)["id"] == "Pro/hidden")
-    assert entry["sidecar"] == {"provider": "b", "kind": "model"}
+    entry = merge(config, {}, NOW_S)["Pro/hidden"]
+    assert loads(entry)["sidecar"] == {"provider": "b", "kind": "model"}
 
 
 def test_an_exact_name_is_shown_as_its_provider_lists_it(config: Config) -> None:
-    entries = {loads(e)["id"]: loads(e) for e in merge(config, {"b": listed("Pro/hidden")}, NOW_S)}
-    assert entries["Pro/hidden"]["size"] == 7
+    entries = merge(config, {"b": listed("Pro/hidden")}, NOW_S)
+    assert loads(entries["Pro/hidden"])["size"] == 7
 
 
 def test_a_route_wins_over_a_model_of_its_name(config: Config) -> None:
-    entries = {loads(e)["id"]: loads(e) for e in merge(config, {"a": listed("exact", "auto")}, NOW_S)}
-    assert entries["exact"]["sidecar"] == entries["auto"]["sidecar"] == {"provider": None, "kind": "route"}
+    entries = merge(config, {"a": listed("exact", "auto")}, NOW_S)
+    found = [loads(entries[name])["sidecar"] for name in ("exact", "auto")]
+    assert found == [{"provider": None, "kind": "route"}] * 2
 
 
 def test_models_for_break_glass_are_neither_shown_nor_served(config: Config) -> None:

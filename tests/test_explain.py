@@ -10,6 +10,7 @@ import pytest
 from sidecar.accounts import Accounts
 from sidecar.clock import Ticker
 from sidecar.config.load import parse
+from sidecar.exchange import NANO_USD
 from sidecar.explain import Question, explain, question_of
 from sidecar.policy.budget import Reservation
 from sidecar.policy.callers import Caller
@@ -87,7 +88,7 @@ class World:
     def spends(self, team: str, model: str, usd: float) -> None:
         reserved = self.accounts.budgets.reserve(Caller(team, "", 0, "x"), model, 1, WALL_S)
         assert isinstance(reserved, Reservation)
-        reserved.settle(int(usd * 1e9), WALL_S)
+        reserved.settle(int(usd * NANO_USD), WALL_S)
 
 
 def chat(text: str, model: str = "auto", **more: Any) -> dict[str, Any]:
@@ -174,7 +175,7 @@ def test_break_glass_is_out_where_the_limit_has_no_second_request() -> None:
 def test_an_unknown_model_is_a_404_with_the_nearest_names() -> None:
     shown = World().explain(model="fest")
     assert error(shown) == (404, "model_not_found")
-    assert "Nearest: fast." in shown["error"]["message"]
+    assert "Did you mean `fast`?" in shown["error"]["message"]
     assert shown["targets"] == [] and shown["limits"] is None
 
 

@@ -18,9 +18,11 @@ from sidecar.config.load import parse
 from sidecar.errors import ClientGone
 from sidecar.exchange import Downstream, Exchange, Reply, RequestHead
 from sidecar.flow import Flow
-from sidecar.model_list import FRESH_S, MAX_BYTES, MAX_CALLERS, RETRY_S, ModelList
+from sidecar.model_list import FRESH_S, MAX_BODIES, MAX_BYTES, MAX_CALLERS, RETRY_S, ModelList
+from sidecar.policy.callers import Caller
 from sidecar.runtime import Runtime
 from sidecar.telemetry.metrics import Metrics
+from tests.policy.support import hash_of
 from tests.support.certificates import Authority
 from tests.support.manual_clock import ManualClock
 from tests.support.raw import raw_provider
@@ -501,6 +503,78 @@ async def test_wrong_keys_of_callers_do_not_fill_the_log(caplog: pytest.LogCaptu
         provider.answers(401, b"{}")
         assert await here.names(authorization="Bearer wrong") == ["named"]
     assert caplog.records == []
+
+
+# --- what a key may use ---
+
+
+def caller_of(*models: str) -> Caller:
+    digest = hash_of("a-key")
+    tree = config(DEAD, keys=[{"id": "k", "hash": digest, "models": models}])
+    return Caller("t", "", 0, "key:k", parse(orjson.dumps(tree), ENVIRON).config.keys[0])
+
+
+def with_route(url: str) -> dict[str, Any]:
+    return config(url, routes={"auto": {"split": [{"model": "m-1", "weight": 1}]}})
+
+
+async def shown_to(here: Stage, caller: Caller | None) -> list[str]:
+    reply = await here.models.answer(request(), caller)
+    assert reply.status == 200
+    return [one["id"] for one in orjson.loads(reply.body)["data"]]
+
+
+async def test_a_key_is_shown_the_models_and_routes_it_lists_and_no_others() -> None:
+    async with upstream("m-1", "m-2", "org/m") as provider, stage(with_route(provider.url)) as here:
+        everything = ["auto", "named", "m-1", "m-2", "org/m"]
+        for _ in range(2):
+            assert await shown_to(here, caller_of("m-*", "auto")) == ["auto", "m-1", "m-2"]
+            assert await shown_to(here, caller_of("named", "org/*", "unknown")) == ["named", "org/m"]
+            assert await shown_to(here, caller_of("nothing")) == []
+            assert await shown_to(here, caller_of("*")) == everything
+            assert await shown_to(here, None) == everything
+        assert len(provider.asked) == 1
+
+
+async def test_a_key_with_few_models_sees_a_new_list_and_a_new_configuration_too() -> None:
+    caller = caller_of("m-*", "auto")
+    async with upstream("m-1", "org/m") as provider, stage(with_route(provider.url)) as here:
+        assert await shown_to(here, caller) == ["auto", "m-1"]
+        provider.names = ["m-2", "org/m"]
+        here.clock.now_s += FRESH_S
+        await shown_to(here, caller)
+        await until(lambda: here.models._tasks == set())
+        assert await shown_to(here, caller) == ["auto", "m-2"]
+        here.configure(config(provider.url))
+        assert await shown_to(here, caller) == ["m-2"]
+
+
+async def test_keys_with_different_models_do_not_pile_up_answers() -> None:
+    async with upstream("m-1", "m-2") as provider, stage(config(provider.url)) as here:
+        for number in range(3 * MAX_BODIES):
+            assert await shown_to(here, caller_of("m-1", f"x-{number}")) == ["m-1"]
+        assert here.models._joined is not None
+        assert len(here.models._joined._bodies) <= MAX_BODIES
+
+
+@pytest.mark.parametrize("name", ["named", "auto", "org/m"])
+async def test_one_model_that_a_key_does_not_list_is_refused_as_a_request_for_it_is(name: str) -> None:
+    async with upstream("named", "org/m") as provider, stage(with_route(provider.url)) as here:
+        reply = await here.models.answer(request(f"/v1/models/{name}"), caller_of("m-1"))
+        assert (reply.status, reply.code) == (403, "model_not_allowed")
+        assert name in orjson.loads(reply.body)["error"]["message"]
+        assert provider.asked == []
+
+
+async def test_one_model_that_a_key_lists_is_shown_and_one_that_is_not_there_is_not_found() -> None:
+    async with upstream("m-1", "m-2") as provider:
+        tree = config(provider.url)
+        tree["models"] = {"m-*": {"provider": "p"}}
+        async with stage(tree) as here:
+            caller = caller_of("m-1", "gone")
+            asked = [request(f"/v1/models/{name}") for name in ("m-1", "m-2", "gone", "other")]
+            replies = [await here.models.answer(x, caller) for x in asked]
+    assert [reply.status for reply in replies] == [200, 403, 404, 404]
 
 
 # --- TLS ---

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.exchange import Reply, Usage
+from sidecar.exchange import Reply
 from sidecar.large_body import LARGE_BYTES
 from sidecar.openai import (
     DECISIVE_KEYS,
@@ -17,32 +17,13 @@ from sidecar.openai import (
     usage_from,
     usage_of,
 )
-
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**53), 2**53)
-    | st.sampled_from(["", "x", "usage", "stream_options", "include_usage", '{"', "\\", "\u2028", "é"]),
-    lambda children: (
-        st.lists(children, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["a", "usage", "stream_options", "include_usage", "messages"]),
-            children,
-            max_size=3,
-        )
-    ),
-    max_leaves=6,
-)
+from tests.support.documents import JSON, RESPONSES_USAGE, figures
 
 
 def call_of(body: bytes) -> Call:
     call = read_call(body)
     assert isinstance(call, Call)
     return call
-
-
-def figures(usage: Usage | None) -> tuple[int, int, int, int] | None:
-    return None if usage is None else (usage.input, usage.output, usage.cached, usage.reasoning)
 
 
 # --- calls ----------------------------------------------------------------------------------------------
@@ -205,13 +186,6 @@ CHAT_USAGE = {
     "total_tokens": 15,
     "prompt_tokens_details": {"cached_tokens": 4},
     "completion_tokens_details": {"reasoning_tokens": 3},
-}
-RESPONSES_USAGE = {
-    "input_tokens": 10,
-    "input_tokens_details": {"cached_tokens": 4},
-    "output_tokens": 5,
-    "output_tokens_details": {"reasoning_tokens": 3},
-    "total_tokens": 15,
 }
 
 

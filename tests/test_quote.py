@@ -61,7 +61,10 @@ class Desk:
         x.body = body
         quote = self.quote(call, -(-len(body) // 4))
         quote.admission(self.plan.candidates[0])
-        return quote, attempt, self.accounts.admit(x, attempt, CALLER, call, self.plan, NOW_S)
+        outcome: Plan | Reply | None = self.accounts.admit(x, attempt, CALLER, call, self.plan, NOW_S)
+        if outcome is None and self.accounts.has_budgets and attempt.account is not None:
+            outcome = self.accounts.reserve(attempt.account, call, self.plan)
+        return quote, attempt, outcome or self.plan
 
 
 def body(**more: Any) -> bytes:

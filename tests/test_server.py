@@ -72,6 +72,32 @@ async def test_a_unix_socket_serves_data(tmp_path: Path) -> None:
     await sidecar.stop()
 
 
+async def test_a_control_socket_is_there_from_start_to_stop(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    sidecar = sidecar_of(listen={"control": f"unix:{path}"})
+    await sidecar.start()
+    assert list(sidecar.bound) == ["health", "admin", "control", "data"]
+    assert sidecar.bound["control"] == [f"unix:{path}"]
+    assert path.is_socket()
+    sidecar.quit()
+    await sidecar.stop()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_control_socket_of_a_running_sidecar_fails_the_next_ones_start(tmp_path: Path) -> None:
+    listen = {"control": f"unix:{tmp_path}/s"}
+    async with running(config_for(URL, listen=listen)):
+        second = sidecar_of(listen=listen)
+        with pytest.raises(OSError, match="another process or user has it"):
+            await second.start()
+        assert not any(is_open(addresses[0]) for addresses in second.bound.values())
+        reader, writer = await asyncio.open_unix_connection(f"{tmp_path}/s")
+        writer.write(b"GET /ready HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+        writer.close()
+        await writer.wait_closed()
+
+
 @pytest.mark.parametrize("listener", ["health", "admin", "data"])
 async def test_a_start_that_fails_leaves_nothing_open(listener: str) -> None:
     fds = open_descriptors()

@@ -41,6 +41,7 @@ class Waiting:
             for variable in container(settings)["env"]
             if "value" in variable
         }
+        self.environ["SIDECAR_LISTEN_CONTROL"] = f"unix:{folder}/s"  # there is no /run/sidecar here
         self.process: asyncio.subprocess.Process
 
     async def get(self, port: int, path: str) -> tuple[int, str]:

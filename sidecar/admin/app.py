@@ -2,7 +2,9 @@
 
 Admin listens on loopback (or a Unix socket) and has Envoy's paths. A web page the operator looks at must not
 be able to use it: Host names other than loopback are refused against DNS rebinding, and what changes anything
-is a POST with the header `x-sidecar-admin: 1`, which no page can send without being asked first.
+is a POST with the header `x-sidecar-admin: 1`, which no page can send without being asked first. Where other
+processes share the loopback, as in a pod, changes have a Unix socket of their own (`listen.control`), and the
+admin listener has no route for them.
 
 Health serves /livez, /readyz and /metrics and nothing else, since the kubelet and Prometheus reach it from
 outside the pod. Readiness never depends on providers: their outage must not take the app out of service.
@@ -18,14 +20,18 @@ from pathlib import Path
 
 import orjson
 from aiohttp import hdrs, web
+from aiohttp.typedefs import Middleware
 
 from sidecar.admin import views
 from sidecar.admin.state import State
+from sidecar.config.addresses import Address
 from sidecar.config.break_glass import parse_period, parse_reason
 from sidecar.config.dump import redacted
 
 _LOOPBACK = frozenset(("localhost", "127.0.0.1", "[::1]"))
 _LEVELS = {"debug", "info", "warning", "error"}
+_READING = frozenset(("GET", "HEAD"))
+_EXPLAIN = "/explain"  # a POST that changes nothing: a question may be too long for a URL
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -46,35 +52,46 @@ def health_app(state: State) -> web.Application:
     return app
 
 
-def admin_app(state: State) -> web.Application:
-    """Envoy's admin paths and the live page."""
+def admin_app(state: State, *, changes_at: Address | None = None) -> web.Application:
+    """Envoy's admin paths and the live page; with `changes_at` only those that change nothing."""
     admin = _Admin(state)
-    app = web.Application(middlewares=[_guard])
-    app.add_routes(
-        [
-            web.get("/", admin.page),
-            web.get("/ready", admin.ready),
-            web.get("/stats", admin.stats),
-            web.get("/stats/prometheus", admin.prometheus),
-            web.get("/clusters", admin.clusters),
-            web.get("/config_dump", admin.config_dump),
-            web.get("/server_info", admin.server_info),
-            web.get("/break_glass", admin.break_glass),
-            web.post("/break_glass", admin.change_break_glass),
-            web.get("/explain", admin.explain),
-            web.post("/explain", admin.explain),
-            web.post("/healthcheck/fail", admin.healthcheck_fail),
-            web.post("/healthcheck/ok", admin.healthcheck_ok),
-            web.post("/drain_listeners", admin.drain_listeners),
-            web.post("/logging", admin.logging),
-            web.post("/quitquitquit", admin.quitquitquit),
-        ]
-    )
+    if changes_at is not None:
+        app = web.Application(middlewares=[_refuse_pages, _refuse_changes(changes_at), _want_header])
+        app.add_routes(_reads(admin))
+        return app
+    app = web.Application(middlewares=[_refuse_pages, _want_header])
+    app.add_routes(_reads(admin) + _changes(admin))
     return app
 
 
+def _reads(admin: "_Admin") -> list[web.RouteDef]:
+    return [
+        web.get("/", admin.page),
+        web.get("/ready", admin.ready),
+        web.get("/stats", admin.stats),
+        web.get("/stats/prometheus", admin.prometheus),
+        web.get("/clusters", admin.clusters),
+        web.get("/config_dump", admin.config_dump),
+        web.get("/server_info", admin.server_info),
+        web.get("/break_glass", admin.break_glass),
+        web.get(_EXPLAIN, admin.explain),
+        web.post(_EXPLAIN, admin.explain),
+    ]
+
+
+def _changes(admin: "_Admin") -> list[web.RouteDef]:
+    return [
+        web.post("/break_glass", admin.change_break_glass),
+        web.post("/healthcheck/fail", admin.healthcheck_fail),
+        web.post("/healthcheck/ok", admin.healthcheck_ok),
+        web.post("/drain_listeners", admin.drain_listeners),
+        web.post("/logging", admin.logging),
+        web.post("/quitquitquit", admin.quitquitquit),
+    ]
+
+
 @web.middleware
-async def _guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
+async def _refuse_pages(request: web.Request, handler: _Handler) -> web.StreamResponse:
     if request.transport is not None and request.transport.get_extra_info("peername"):
         host = request.headers.get(hdrs.HOST, "").lower()
         name, _, port = host.rpartition(":")
@@ -85,13 +102,32 @@ async def _guard(request: web.Request, handler: _Handler) -> web.StreamResponse:
         "same-origin",
     ):
         return web.Response(status=403, text="Requests from other web pages are refused.\n")
-    if request.method not in ("GET", "HEAD") and request.headers.get("x-sidecar-admin") != "1":
+    return await handler(request)
+
+
+def _refuse_changes(changes_at: Address) -> Middleware:
+    """The routes are not there anyway; this says where they are."""
+
+    @web.middleware
+    async def refuse(request: web.Request, handler: _Handler) -> web.StreamResponse:
+        if request.method not in _READING and request.path != _EXPLAIN:
+            return web.Response(
+                status=403, text=f"Nothing is changed here: changes are taken on {changes_at}.\n"
+            )
+        return await handler(request)
+
+    return refuse
+
+
+@web.middleware
+async def _want_header(request: web.Request, handler: _Handler) -> web.StreamResponse:
+    if request.method not in _READING and request.headers.get("x-sidecar-admin") != "1":
         return web.Response(status=403, text="Add the header `x-sidecar-admin: 1`.\n")
     return await handler(request)
 
 
 class _Admin:
-    """The handlers. GETs read, POSTs change."""
+    """The handlers. GETs read, POSTs change; a question of /explain may come by either."""
 
     def __init__(self, state: State) -> None:
         self._state = state

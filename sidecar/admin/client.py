@@ -43,7 +43,8 @@ def ask(
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or "what answers there does not speak HTTP"
         raise AdminError(
-            f"no sidecar answers at {address} ({reason}): is it running, and is that its listen.admin?"
+            f"no sidecar answers at {address} ({reason}):"
+            " is it running, and is that its listen.control or listen.admin?"
         ) from None
     finally:
         connection.close()

@@ -4,7 +4,8 @@ import time
 
 from sidecar.accounts import Accounts
 from sidecar.admin.state import State
-from sidecar.telemetry.exposition import NANO_USD, Fleet, Health, Limits, expose
+from sidecar.exchange import NANO_USD
+from sidecar.telemetry.exposition import Fleet, Health, Limits, expose
 
 _BREAKER_STATES = ("closed", "half_open", "open")
 

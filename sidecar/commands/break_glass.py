@@ -9,15 +9,13 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sidecar.config.addresses import Address
+from sidecar.commands.admin_option import add_admin_option
 from sidecar.config.break_glass import parse_period, parse_reason
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 T = TypeVar("T")
-
-DEFAULT_ADMIN = Address("127.0.0.1", 9901)
 
 
 def add_parser(subparsers: "Subparsers") -> None:
@@ -37,13 +35,7 @@ def add_parser(subparsers: "Subparsers") -> None:
         actions.add_parser("off", help="end it"),
         actions.add_parser("status", help="show it"),
     ):
-        action.add_argument(
-            "--admin",
-            metavar="ADDRESS",
-            default=DEFAULT_ADMIN,
-            type=_reads(Address.parse),
-            help=f"the sidecar's listen.admin: host:port or unix:/path; by default {DEFAULT_ADMIN}",
-        )
+        add_admin_option(action)
     parser.set_defaults(command=run)
 
 

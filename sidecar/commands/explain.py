@@ -11,8 +11,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from sidecar.commands.break_glass import DEFAULT_ADMIN
-from sidecar.config.addresses import Address
+from sidecar.commands.admin_option import add_admin_option
 
 if TYPE_CHECKING:
     from sidecar.config.model import Config
@@ -35,13 +34,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", 
         " takes every endpoint for healthy and unused.",
     )
     where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--admin",
-        metavar="ADDRESS",
-        default=DEFAULT_ADMIN,
-        type=_address,
-        help=f"the sidecar's listen.admin: host:port or unix:/path; by default {DEFAULT_ADMIN}",
-    )
+    add_admin_option(where)
     where.add_argument("--config", metavar="FILE", help="explain this file instead of a running sidecar")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--model", metavar="NAME", help="the model or route that the app would name")
@@ -153,10 +146,3 @@ def _at_start(config: "Config", team: str) -> "Snapshot":
 def _fail(message: str, code: int) -> int:
     sys.stderr.write(f"sidecar explain: {message}\n")
     return code
-
-
-def _address(text: str) -> Address:
-    try:
-        return Address.parse(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None

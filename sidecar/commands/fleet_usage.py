@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sidecar.fleet.redis import Link
 from sidecar.fleet.scripts import USAGE_S
 from sidecar.fleet.totals import Total, read_totals
-from sidecar.usage.render import TOTAL, _aligned, _cell, _decimal, _printable, apportioned
+from sidecar.usage.render import TOTAL, apportioned, cell, decimal_usd, printable, ruled
 
 if TYPE_CHECKING:
     from sidecar.config.model import Fleet
@@ -71,14 +71,11 @@ def table(by: Sequence[str], lines: Sequence[Sums]) -> str:
     cost, total = _dollars(lines)
     rows = [[*by, "requests", "tokens", "cost USD"]]
     for line, usd in zip(lines, cost, strict=True):
-        names = [_printable(name) or "-" for name in line.group]
+        names = [printable(name) or "-" for name in line.group]
         rows.append([*names, f"{line.requests:,}", f"{line.tokens:,}", usd])
     requests, tokens, _ = _total(lines)
     rows.append([TOTAL, *[""] * (len(by) - 1), f"{requests:,}", f"{tokens:,}", total])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    shown = [_aligned(row, widths, len(by)) for row in rows]
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    return "\n".join([shown[0], rule, *shown[1:-1], rule, shown[-1]]) + "\n"
+    return ruled(rows, len(by)) + "\n"
 
 
 def as_csv(by: Sequence[str], lines: Sequence[Sums]) -> str:
@@ -89,7 +86,7 @@ def as_csv(by: Sequence[str], lines: Sequence[Sums]) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*by, "cost_usd", *_FIGURES])
     for line, usd in zip(lines, cost, strict=True):
-        writer.writerow([*map(_cell, line.group), usd, *line[1:]])
+        writer.writerow([*map(cell, line.group), usd, *line[1:]])
     writer.writerow([TOTAL, *[""] * (len(by) - 1), total, *_total(lines)])
     return out.getvalue()
 
@@ -120,7 +117,7 @@ def _total(lines: Sequence[Sums]) -> tuple[int, int, int]:
 
 def _dollars(lines: Sequence[Sums]) -> tuple[list[str], str]:
     micro, total = apportioned([line.cost_nano_usd for line in lines])
-    return [_decimal(amount) for amount in micro], _decimal(total)
+    return [decimal_usd(amount) for amount in micro], decimal_usd(total)
 
 
 def _unix_s(day: date) -> float:

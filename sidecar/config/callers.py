@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from sidecar.config.instants import end_s, start_s
 from sidecar.config.model import Budget, Config, matches, standard_tier
 from sidecar.config.problems import Path
+from sidecar.config.service_accounts import warn_service_accounts
 
 Found = Iterator[tuple[Path, str]]
 
@@ -34,6 +35,7 @@ def warn_tiers_and_keys(config: Config, wall_s: float) -> Found:
                 ("keys", index, "expires"),
                 "is over: the key is refused; make a new one, or remove this one",
             )
+    yield from warn_service_accounts(config)
 
 
 def warn_budgets(config: Config) -> Found:
@@ -47,7 +49,7 @@ def warn_budgets(config: Config) -> Found:
             yield (*path, "models"), "have no price, so nothing is counted: give them one in models"
         if budget.at_limit == "downgrade" and not config.routes:
             yield (*path, "at_limit"), "is reject in effect: only a route has models to go down to"
-        if budget.per == "key" and not config.keys:
+        if budget.per == "key" and not config.keys and config.auth.service_accounts is None:
             yield (*path, "per"), "has no effect: without keys all callers share the budget"
 
 

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from sidecar.config.addresses import Address
+from sidecar.config.cache import Semantic
 from sidecar.config.callers import check_tiers_and_keys
 from sidecar.config.model import Config, Provider
 from sidecar.config.problems import Path, Problem, field_path
-from sidecar.config.redis_url import check_redis_url
+from sidecar.config.redis_url import redis_fault
 from sidecar.config.references import check_callers, check_models, check_routes
-from sidecar.config.secrets import Secret
+from sidecar.config.service_accounts import check_service_accounts
 
 Found = Iterator[tuple[Path, str]]
 
@@ -45,9 +46,6 @@ _RESERVED = frozenset(
     )
 )
 
-# What the decoder puts where a secret was not found, which it has told already.
-_NOT_FOUND = Secret("missing")
-
 
 def check(config: Config) -> list[Problem]:
     """All problems of a configuration whose parts are each right by themselves."""
@@ -58,11 +56,13 @@ def check(config: Config) -> list[Problem]:
             _check_access,
             _check_drain,
             _check_fleet,
+            _check_cache,
             _check_providers,
             check_models,
             check_routes,
             check_callers,
             check_tiers_and_keys,
+            check_service_accounts,
         )
         for path, message in checker(config)
     ]
@@ -71,9 +71,13 @@ def check(config: Config) -> list[Problem]:
 def _check_listeners(config: Config) -> Found:
     listen = config.listen
     listeners = {"data": listen.data, "admin": listen.admin, "health": listen.health}
+    if listen.control is not None:
+        listeners["control"] = listen.control
     for (first, one), (second, other) in combinations(listeners.items(), 2):
         if _collide(one, other):
             yield ("listen", second), f"is the address of listen.{first} too: give each its own"
+    if listen.control is not None and listen.control.path is None:
+        yield ("listen", "control"), "expected unix:/absolute/path: a port keeps nobody on this host out"
     for index, host in enumerate(listen.hosts):
         if not _HOST_NAME.fullmatch(host):
             yield ("listen", "hosts", index), "expected a host name alone: no scheme, port, path or wildcard"
@@ -97,8 +101,11 @@ def _check_access(config: Config) -> Found:
         for name in keyless:
             what = "is missing: with auth.mode keys a caller's own key is never sent on, so give {env: NAME}"
             yield ("providers", name, "api_key"), what
-        if not config.keys:
+        if not config.keys and config.auth.service_accounts is None:
             yield ("keys",), "is empty: with auth.mode keys no caller could get in, so list the keys"
+        accounts = config.auth.service_accounts
+        if accounts is not None and accounts.ca_file is not None and (fault := _ca_fault(accounts.ca_file)):
+            yield ("auth", "service_accounts", "ca_file"), fault
     elif not config.listen.data.is_loopback:
         what = "is off loopback, where anyone may call: use 127.0.0.1, or list callers with auth.mode: keys"
         yield ("listen", "data"), what
@@ -113,11 +120,42 @@ def _check_drain(config: Config) -> Found:
 
 
 def _check_fleet(config: Config) -> Found:
-    if config.fleet is not None and config.fleet.redis != _NOT_FOUND:
-        try:
-            check_redis_url(config.fleet.redis.reveal())
-        except ValueError as error:
-            yield ("fleet", "redis"), str(error).removeprefix("redis ")
+    if config.fleet is not None and (fault := redis_fault(config.fleet.redis)):
+        yield ("fleet", "redis"), fault
+
+
+def _check_cache(config: Config) -> Found:
+    """What is left over, missing, or could not work."""
+    cache = config.cache
+    if cache is None:
+        return
+    if cache.redis is not None:
+        if fault := redis_fault(cache.redis):
+            yield ("cache", "redis"), fault
+        if all(provider.api_key is None for provider in config.providers.values()):
+            yield ("cache", "redis"), _NO_KEYS
+    if cache.semantic is not None:
+        if cache.match != "semantic":
+            yield ("cache", "semantic"), f"is not used with match: {cache.match}: write match: semantic"
+        yield from _check_embedder(config, cache.semantic)
+
+
+def _check_embedder(config: Config, semantic: Semantic) -> Found:
+    path: Path = ("cache", "semantic")
+    for name in ("provider", "model"):
+        value = getattr(semantic, name)
+        if semantic.embedder == "local" and value is not None:
+            yield (*path, name), "is for embedder: endpoint; the local one needs none: remove it"
+        elif semantic.embedder == "endpoint" and value is None:
+            yield (*path, name), "is missing: say which provider embeds, and with which model"
+    if semantic.provider is not None and semantic.provider not in config.providers:
+        yield (*path, "provider"), f"is not among the providers: {', '.join(config.providers)}"
+
+
+_NO_KEYS = (
+    "needs a provider with an api_key: what is stored there is authenticated by the providers' keys, which"
+    " all sidecars of a fleet have and the store does not"
+)
 
 
 def _check_providers(config: Config) -> Found:

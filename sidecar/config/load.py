@@ -92,7 +92,7 @@ def from_environ(environ: Mapping[str, str]) -> Config:
 
 
 def listen_from(environ: Mapping[str, str], listen: Listen | None = None) -> Listen:
-    """The addresses to serve on: `SIDECAR_LISTEN_DATA`, `_ADMIN` and `_HEALTH` win over the file's.
+    """The addresses to serve on: `SIDECAR_LISTEN_DATA`, `_ADMIN`, `_CONTROL`, `_HEALTH` win over the file's.
 
     Whoever sets them has told others of them: in Kubernetes the probes and the app's base URL.
     """
@@ -101,7 +101,7 @@ def listen_from(environ: Mapping[str, str], listen: Listen | None = None) -> Lis
         listen,
         **{
             name: _from_variable(variable, environ.get(variable), _address) or getattr(listen, name)
-            for name in ("data", "admin", "health")
+            for name in ("data", "admin", "control", "health")
             for variable in (f"SIDECAR_LISTEN_{name.upper()}",)
         },
     )

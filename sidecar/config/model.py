@@ -8,11 +8,14 @@ files and the environment is in `load`. A part that is absent and has no default
 from collections.abc import Mapping
 from typing import Annotated, Literal, TypeAlias
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, field
 from msgspec.structs import asdict, fields, replace
 
 from sidecar.config.addresses import Address, Url
+from sidecar.config.auth import Auth
+from sidecar.config.base import Base
 from sidecar.config.break_glass import Reason
+from sidecar.config.cache import Cache
 from sidecar.config.instants import Instant
 from sidecar.config.secrets import KeyHash, Secret
 from sidecar.config.values import (
@@ -34,15 +37,15 @@ Capability: TypeAlias = Literal["stream_usage", "prefill"]
 TokenPrice: TypeAlias = Annotated[Usd, Meta(le=10_000)]
 
 
-class Base(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What all sections have in common."""
-
-
 class Listen(Base, frozen=True, kw_only=True):
-    """The addresses the sidecar serves on, and what a request must look like to be let in."""
+    """The addresses the sidecar serves on, and what a request must look like to be let in.
+
+    With `control`, a Unix socket, nothing is changed but through it: `admin` then only shows.
+    """
 
     data: Address = Address("127.0.0.1", 8080)
     admin: Address = Address("127.0.0.1", 9901)
+    control: Address | None = None
     health: Address = Address("127.0.0.1", 9902)
     hosts: tuple[Name, ...] = ()
     origins: tuple[Origin, ...] = ()
@@ -244,12 +247,6 @@ class Route(Base, frozen=True, kw_only=True):
 # --- callers ---
 
 
-class Auth(Base, frozen=True, kw_only=True):
-    """`passthrough` lets every caller in, `keys` only those listed."""
-
-    mode: Literal["passthrough", "keys"] = "passthrough"
-
-
 class Tier(Base, frozen=True, kw_only=True):
     """Limits of a kind of caller; None is no limit. `burst` is of requests, None is a minute's; of tokens
     always a minute's may come at once. `dry_run` limits are counted and hold nobody up.
@@ -291,16 +288,6 @@ class Budget(Base, frozen=True, kw_only=True):
 
 
 # --- the rest ---
-
-
-class Cache(Base, frozen=True, kw_only=True):
-    """The answer cache; `shadow` is the share of hits that are asked again to count disagreement."""
-
-    match: Literal["exact", "canonical", "semantic"] = "canonical"
-    scope: Literal["key", "team", "all"] = "key"
-    ttl_s: Seconds = field(name="ttl", default=3600.0)
-    max_bytes: Size = 32 * 1024 * 1024
-    shadow: Share = 0.0
 
 
 class Fleet(Base, frozen=True, kw_only=True):

@@ -3,6 +3,11 @@
 import re
 from urllib.parse import parse_qs, urlsplit
 
+from sidecar.config.secrets import Secret
+
+# What the decoder puts where a secret was not found, which it has told already.
+_NOT_FOUND = Secret("missing")
+
 
 def check_redis_url(raw: str) -> None:
     """ValueError unless it is a `redis://` or `rediss://` URL with a host, and perhaps a database."""
@@ -17,3 +22,14 @@ def check_redis_url(raw: str) -> None:
         raise ValueError(f"{expected}; in a password write / as %2F, # as %23, ? as %3F and @ as %40")
     if any(not name.startswith("ssl_") for name in parse_qs(parts.query, keep_blank_values=True)):
         raise ValueError(f"{expected}, with no options after ? but those of redis-py that begin with ssl_")
+
+
+def redis_fault(secret: Secret) -> str | None:
+    """What is wrong with a Redis URL, as a sentence about its field; None where nothing is."""
+    if secret == _NOT_FOUND:
+        return None
+    try:
+        check_redis_url(secret.reveal())
+    except ValueError as error:
+        return str(error).removeprefix("redis ")
+    return None

@@ -13,7 +13,6 @@ from sidecar.config.problems import Path, Problem, field_path
 ANY = object()
 
 UNAVAILABLE: Mapping[str, object] = {
-    "cache": ANY,
     "telemetry.otlp": ANY,
     "telemetry.slo": ANY,
 }

@@ -23,7 +23,7 @@ import httptools
 from sidecar.clock import NEVER, Ticker
 from sidecar.downstream.chunked import BadTrailer, ChunkReader, TooLarge
 from sidecar.downstream.writer import AnswerWriter
-from sidecar.errors import ClientGone, bad_request, refuse
+from sidecar.errors import bad_request, refuse
 from sidecar.exchange import Exchange, Reply, RequestHead
 from sidecar.flow import Flow
 from sidecar.headers import (
@@ -144,8 +144,7 @@ class Connection(asyncio.Protocol):
         self._on_closed(self)
         flow, x = self._flow, self._x
         if flow is not None and x is not None:
-            x.is_open = False
-            flow.cancel(ClientGone())
+            x.client.lost(x, flow)
 
     def pause_writing(self) -> None:
         self.writer.set_full(True)

@@ -6,9 +6,7 @@ connection that turns out to carry an upload or a WebSocket is given to a handle
 """
 
 import asyncio
-import os
 import socket
-import stat
 from typing import Any
 
 from aiohttp import web
@@ -16,6 +14,7 @@ from aiohttp import web
 from sidecar.clock import Ticker
 from sidecar.config.addresses import Address
 from sidecar.downstream.connection import Connection, Gate
+from sidecar.downstream.unix_site import UnixSite
 
 BACKLOG = 1024
 Lane = Any  # an aiohttp low-level handler: async (web.BaseRequest) -> web.StreamResponse
@@ -74,7 +73,7 @@ async def open_sites(runner: web.BaseRunner, address: Address) -> list[str]:
     Port 0 picks a free one. Raises OSError when the address is taken.
     """
     if address.path is not None:
-        await _listen_unix(runner, address.path)
+        await UnixSite(runner, address.path, backlog=BACKLOG).start()
         return [f"unix:{address.path}"]
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
     bound = [await _listen_tcp(runner, family, address.host, address.port)]
@@ -102,21 +101,6 @@ async def _listen_tcp(runner: web.BaseRunner, family: int, host: str, port: int)
         raise OSError(error.errno, f"{host}:{port}: {error.strerror}") from None
     name = listening.getsockname()
     return f"[{name[0]}]:{name[1]}" if family == socket.AF_INET6 else f"{name[0]}:{name[1]}"
-
-
-async def _listen_unix(runner: web.BaseRunner, path: str) -> None:
-    """Only the owner may connect. A socket file left behind by a killed process is replaced."""
-    _remove_stale(path)
-    before = os.umask(0o177)
-    try:
-        await web.UnixSite(runner, path, backlog=BACKLOG).start()
-    finally:
-        os.umask(before)
-
-
-def _remove_stale(path: str) -> None:
-    if os.path.exists(path) and stat.S_ISSOCK(os.stat(path).st_mode):
-        os.unlink(path)
 
 
 def _has_ipv6_loopback() -> bool:

@@ -8,10 +8,13 @@ client cannot take it for whole.
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
+from sidecar.errors import ClientGone
 from sidecar.exchange import Exchange, Pausable, Reply
+from sidecar.flow import Flow
+from sidecar.headers import own_lines
 
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}".encode() for s in HTTPStatus}
 _BODILESS = frozenset((204, 304))
@@ -42,10 +45,14 @@ class AnswerWriter:
         if reply.close:
             x.keep_alive = False
         x.status, x.flag = reply.status, reply.flag
-        self.respond(x, reply.status, [_JSON, *reply.lines], reply.body)
+        parts = [_STATUS_LINES.get(reply.status) or status_line(reply.status), _JSON, *reply.lines]
+        self._send_whole(x, reply.status, parts, reply.body)
 
-    def respond(self, x: Exchange, status: int, lines: list[bytes], body: bytes) -> None:
-        parts = [_STATUS_LINES.get(status) or status_line(status), *lines]
+    def respond(self, x: Exchange, status: int, lines: Sequence[bytes], body: bytes) -> None:
+        parts = [_STATUS_LINES.get(status) or status_line(status), *lines, own_lines(x)]
+        self._send_whole(x, status, parts, body)
+
+    def _send_whole(self, x: Exchange, status: int, parts: list[bytes], body: bytes) -> None:
         if self.must_close or x.minor == 0 or not x.keep_alive:
             self._add_connection_line(x, parts)
         if status not in _BODILESS:
@@ -59,11 +66,11 @@ class AnswerWriter:
 
     # --- answers in pieces ----------------------------------------------------------------------------
 
-    def begin(self, x: Exchange, status: int, lines: list[bytes], length: int | None) -> None:
+    def begin(self, x: Exchange, status: int, lines: Sequence[bytes], length: int | None) -> None:
         self.is_begun = True
         self._is_bodiless = x.method == b"HEAD" or status in _BODILESS
         self._is_chunked = False
-        parts = [status_line(status), *lines]
+        parts = [status_line(status), *lines, own_lines(x)]
         self._is_until_close = False
         if status == 204:
             pass  # RFC 9110 section 8.6: no Content-Length
@@ -126,6 +133,10 @@ class AnswerWriter:
                 self._source.pause_reading()
             else:
                 self._source.resume_reading()
+
+    def lost(self, x: Exchange, flow: Flow) -> None:
+        x.is_open = False
+        flow.cancel(ClientGone())
 
     # --- inside ---------------------------------------------------------------------------------------
 

@@ -23,6 +23,9 @@ USABLE_PERIODS = 4
 # What is held in store is at most a part of the limit, two periods of a bucket's rate, or one request,
 # whichever is most: it is what a sidecar that dies may have used without having told.
 STORE_PERIODS = 2
+# A bucket that had nothing is asked again after so many, at the latest: the server knows when it will have
+# refilled, but not what others put back before, who reserve tokens at the worst case and settle for less.
+DRY_PERIODS = 2
 
 
 class Standing:
@@ -268,8 +271,9 @@ class Lease:
         self._available = grant.available
         self._known_s = now_s
         if grant.granted < report.waiting or (report.spare and not grant.granted):
-            # Dollars come back when somebody returns them, which nobody knows beforehand.
-            self.dry_until_s = now_s + (grant.wait_s if self.rate else self._standing.period_s)
+            # Dollars only come back when somebody returns them, which nobody knows beforehand.
+            period_s = self._standing.period_s
+            self.dry_until_s = now_s + (min(grant.wait_s, DRY_PERIODS * period_s) if self.rate else period_s)
         self._use(grant)
         if not self.rate:
             self.share = None  # nothing refills it; the next begins with what is left by then

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import orjson
 
 from sidecar.fleet.scripts import PREFIX
+from sidecar.labels import OTHER
 
 MAX_ROWS = 5000
 ROWS_PER_BATCH = 500
-OTHER = "other"
 _FIGURES = ("requests", "tokens", "nano_usd")
 
 

@@ -33,9 +33,11 @@ What a pod gets:
     volumes        ai-sidecar-config  ConfigMap, optional  at /etc/sidecar (key sidecar.yaml)
                    ai-sidecar-key     Secret, optional     at /var/run/secrets/ai-sidecar (key api-key)
                    ai-sidecar-data    emptyDir in memory   at /var/lib/sidecar (usage.db)
+                   ai-sidecar-run     emptyDir in memory   at /run/sidecar (control.sock)
+                   ai-sidecar-no-account  emptyDir, read only  where the app's ServiceAccount token would be
                    ai-sidecar-token   projected, if asked  at /var/run/secrets/ai-sidecar-token (file token)
     sidecar's env  SIDECAR_TEAM (namespace) SIDECAR_REGION SIDECAR_ZONE (the pod's topology labels)
-                     SIDECAR_POD_IP SIDECAR_LISTEN_DATA SIDECAR_LISTEN_ADMIN SIDECAR_LISTEN_HEALTH
-                     SIDECAR_LOG_LEVEL SIDECAR_WAIT_FOR_CONFIG
+                     SIDECAR_POD_IP SIDECAR_LISTEN_DATA SIDECAR_LISTEN_ADMIN SIDECAR_LISTEN_CONTROL
+                     SIDECAR_LISTEN_HEALTH SIDECAR_LOG_LEVEL SIDECAR_WAIT_FOR_CONFIG
     app's env      OPENAI_BASE_URL ANTHROPIC_BASE_URL OPENAI_API_KEY, where absent
 """

@@ -13,6 +13,10 @@ CONFIG_FOLDER = "/etc/sidecar"
 KEY_FOLDER = "/var/run/secrets/ai-sidecar"
 TOKEN_FOLDER = "/var/run/secrets/ai-sidecar-token"  # noqa: S105  # a folder
 DATA_FOLDER = "/var/lib/sidecar"
+RUN_FOLDER = "/run/sidecar"
+# Where Kubernetes mounts the token of the pod's ServiceAccount into each container that has nothing there.
+ACCOUNT_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"
+LISTEN_DATA = "SIDECAR_LISTEN_DATA"
 # The image's own user. It is named here because a pod's securityContext could make it root's.
 USER_ID = 10001
 TOKEN_LIFE_S = 3600
@@ -42,7 +46,7 @@ def container(settings: Settings, *, has_resources: bool = True) -> dict[str, An
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "volumeMounts": [
-            {"name": volume["name"], "mountPath": folder, "readOnly": folder != DATA_FOLDER}
+            {"name": volume["name"], "mountPath": folder, "readOnly": folder not in (DATA_FOLDER, RUN_FOLDER)}
             for folder, volume in _volumes_by_folder(settings).items()
         ],
     }
@@ -70,6 +74,13 @@ def _volumes_by_folder(settings: Settings) -> dict[str, dict[str, Any]]:
         },
         # In memory, since a volume on the node's disk keeps the cluster's autoscaler from removing the node.
         DATA_FOLDER: {"name": f"{NAME}-data", "emptyDir": {"medium": "Memory", "sizeLimit": "64Mi"}},
+        # Of this container alone: the app shares the loopback, and must not reach what changes the sidecar.
+        RUN_FOLDER: {"name": f"{NAME}-run", "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}},
+        # Empty, and in the way of that token: it is the app's, and the sidecar asks nothing of Kubernetes.
+        ACCOUNT_FOLDER: {
+            "name": f"{NAME}-no-account",
+            "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"},
+        },
     }
     if settings.token_audience is not None:
         token = {"audience": settings.token_audience, "expirationSeconds": TOKEN_LIFE_S, "path": "token"}
@@ -88,8 +99,9 @@ def _environment(settings: Settings) -> list[dict[str, Any]]:
         _field("SIDECAR_REGION", "metadata.labels['topology.kubernetes.io/region']"),
         _field("SIDECAR_ZONE", "metadata.labels['topology.kubernetes.io/zone']"),
         _field("SIDECAR_POD_IP", "status.podIP"),
-        {"name": "SIDECAR_LISTEN_DATA", "value": f"127.0.0.1:{settings.port}"},
+        {"name": LISTEN_DATA, "value": settings.data_address},
         {"name": "SIDECAR_LISTEN_ADMIN", "value": f"127.0.0.1:{settings.admin_port}"},
+        {"name": "SIDECAR_LISTEN_CONTROL", "value": f"unix:{RUN_FOLDER}/control.sock"},
         {"name": "SIDECAR_LISTEN_HEALTH", "value": f"$(SIDECAR_POD_IP):{settings.health_port}"},
         {"name": "SIDECAR_LOG_LEVEL", "value": settings.log_level},
         {"name": "SIDECAR_WAIT_FOR_CONFIG", "value": "true"},

@@ -57,7 +57,8 @@ class Injector:
         port, health_port = self.ports
         try:
             self._source = self._make_source(self.serving)
-            bound = await self._listen(webhook_app(self._defaults, self._metrics), port, is_tls=True)
+            webhook = webhook_app(self._defaults, self._metrics, self._health)
+            bound = await self._listen(webhook, port, is_tls=True)
             self.ports = bound, await self._listen(self._health.app(), health_port, is_tls=False)
             self._task = spawn(self._source.run(), "certificate")
         except BaseException:

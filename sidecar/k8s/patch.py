@@ -4,6 +4,9 @@ Theory of operation: first what is to be left alone, then what speaks against it
 speaks against it is said in a warning and the pod goes its way without a sidecar: a pod is never refused,
 and never made one that cannot start. The patch holds `add` operations only, so nothing of the pod is ever
 replaced; those with an index into the pod as it came stand before the one that moves the indices.
+
+A pod comes again when a webhook of others has changed it. Its sidecar is left as it is then; containers that
+have joined meanwhile learn of it.
 """
 
 from collections.abc import Iterator
@@ -13,8 +16,8 @@ from msgspec import Struct
 
 from sidecar.k8s import environment
 from sidecar.k8s.annotations import PREFIX, opts_out, wish_of
-from sidecar.k8s.container import NAME, container, volumes
-from sidecar.k8s.pod import Pod
+from sidecar.k8s.container import LISTEN_DATA, NAME, container, volumes
+from sidecar.k8s.pod import Container, Pod
 from sidecar.k8s.settings import Settings, shown
 
 Result: TypeAlias = Literal["injected", "skipped", "refused"]
@@ -24,7 +27,7 @@ _OS_LABEL = "kubernetes.io/os"
 
 
 class Outcome(Struct):
-    """What becomes of a pod; the patch is empty unless it is injected."""
+    """What becomes of a pod. The patch is empty unless it is injected, or containers have joined it since."""
 
     result: Result
     patch: list[Operation]
@@ -35,9 +38,10 @@ def inject(pod: Pod, defaults: Settings) -> Outcome:
     """The outcome for one pod."""
     if opts_out(pod):
         return Outcome("skipped", [], [])
-    if any(there.name == NAME for there in pod.spec.all_containers):
-        return Outcome("skipped", [], list(_cautions_once_there(pod)))
     wish = wish_of(pod, defaults)
+    if there := next((one for one in pod.spec.all_containers if one.name == NAME), None):
+        patch = _introductions(pod, wish.settings) if _is_as_made(there, wish.settings) else []
+        return Outcome("skipped", patch, list(_cautions_once_there(pod)))
     settings = wish.settings
     if faults := wish.faults or list(_obstacles(pod, settings)):
         return Outcome(
@@ -85,12 +89,25 @@ def _cautions_once_there(pod: Pod) -> Iterator[str]:
             yield f"init container {NAME} lacks restartPolicy: Always, so the pod waits for its end forever"
 
 
+def _is_as_made(there: Container, settings: Settings) -> bool:
+    # A sidecar put in by hand may listen elsewhere, and its author has told the apps what they need.
+    address = there.value_of(LISTEN_DATA)
+    return address is not None and address.value == settings.data_address
+
+
+def _introductions(pod: Pod, settings: Settings) -> list[Operation]:
+    """What the apps' containers learn of the sidecar."""
+    return [
+        operation
+        for place, app in _apps(pod, settings)
+        if (new := environment.additions(app, settings))
+        for operation in _appended(f"{place}/env", app.env, new)
+    ]
+
+
 def _patch(pod: Pod, settings: Settings) -> list[Operation]:
     spec = pod.spec
-    operations = []
-    for place, app in _apps(pod, settings):
-        if new := environment.additions(app, settings):
-            operations += _appended(f"{place}/env", app.env, new)
+    operations = _introductions(pod, settings)
     operations += _appended("/spec/volumes", spec.volumes, volumes(settings))
     made = container(settings, has_resources=not spec.resources)
     if settings.mode == "classic":
@@ -104,10 +121,12 @@ def _apps(pod: Pod, settings: Settings) -> Iterator[tuple[str, Any]]:
     """The containers that run while the sidecar does, each with its place. Init containers run before a
     classic sidecar: a base URL there would lead nowhere."""
     for index, app in enumerate(pod.spec.containers):
-        yield f"/spec/containers/{index}", app
+        if app.name != NAME:
+            yield f"/spec/containers/{index}", app
     if settings.mode == "native":
         for index, app in enumerate(pod.spec.init_containers or ()):
-            yield f"/spec/initContainers/{index}", app
+            if app.name != NAME:
+                yield f"/spec/initContainers/{index}", app
 
 
 def _appended(path: str, there: list[Any] | None, new: list[Any]) -> list[Operation]:

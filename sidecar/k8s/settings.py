@@ -53,6 +53,11 @@ class Settings(Struct, frozen=True, kw_only=True):
         """The ports that the sidecar binds, by the setting's name."""
         return {"port": self.port, "health-port": self.health_port, "admin-port": self.admin_port}
 
+    @property
+    def data_address(self) -> str:
+        """Where the app finds the sidecar; of the pod alone, as all on loopback is."""
+        return f"127.0.0.1:{self.port}"
+
 
 class Unknown(ValueError):
     """There is no setting of this name."""

@@ -44,13 +44,15 @@ def _left_s(serving: Serving) -> float:
     return (serving.expires - datetime.now(UTC)).total_seconds() if serving.expires else 0.0
 
 
-def webhook_app(defaults: Settings, metrics: Metrics) -> web.Application:
+def webhook_app(defaults: Settings, metrics: Metrics, health: "Health") -> web.Application:
     """POST /inject."""
 
     async def inject(request: web.Request) -> web.Response:
         try:
             body = await _body(request)
             answered = answer(body, defaults)
+        except ConnectionResetError:
+            return web.Response(status=400)  # which nobody reads: the API server has hung up
         except BadReview as error:
             metrics.reviews.labels("unreadable").inc()
             _log.warning("a review could not be read: %s", error)
@@ -59,7 +61,12 @@ def webhook_app(defaults: Settings, metrics: Metrics) -> web.Application:
         metrics.reviews.labels(outcome.result).inc()
         for warning in outcome.warnings:
             _log.info("%s: %s", outcome.result, warning)
-        return web.Response(body=answered.body, content_type="application/json")
+        response = web.Response(body=answered.body, content_type="application/json")
+        if health.is_leaving:
+            # The API server keeps its connections. It asks another replica from now on, and none of its
+            # requests is cut off in the middle when this one closes them.
+            response.force_close()
+        return response
 
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app.add_routes([web.post("/inject", inject)])

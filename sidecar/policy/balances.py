@@ -22,10 +22,10 @@ from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 from sidecar.config.model import Budget as BudgetConfig
+from sidecar.exchange import NANO_USD
 from sidecar.policy.callers import Caller
 from sidecar.policy.windows import window_at
 
-NANO_USD = 1_000_000_000  # in a dollar
 MAX_BALANCES = 10_000
 OTHER = "other"
 # The fleet keeps what was spent for a window, and so much longer: clocks differ.

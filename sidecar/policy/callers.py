@@ -5,6 +5,9 @@ digest cannot be guessed back, and presenting a digest instead of a key leads to
 head that is not remembered costs the same: one hash, one look-up, one comparison, whatever it presents, so
 that the time a refusal takes says nothing of the keys there are.
 
+Where service accounts may call, what is none of the keys may be their token (service_accounts.py). Tokens are
+remembered apart from heads: more pods call a gateway than there is room for heads.
+
 A key decides tier and bucket only where somebody vouches for it: this configuration, or the provider it is
 forwarded to. All others share one bucket: else every made-up key would come with a full one of its own.
 """
@@ -12,6 +15,7 @@ forwarded to. All others share one bucket: else every made-up key would come wit
 import hashlib
 import hmac
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from sidecar.config.instants import end_s, start_s
 from sidecar.config.model import Config, Key, Tier, matches, standard_tier
@@ -19,10 +23,15 @@ from sidecar.errors import refuse
 from sidecar.exchange import Reply, RequestHead
 from sidecar.headers import CREDENTIALS
 
+if TYPE_CHECKING:
+    from sidecar.policy.service_accounts import Account, Issuer, Tokens
+
 MAX_KEY_BYTES = 512
+MAX_TOKEN_BYTES = 8 * 1024  # one with the longest names that Kubernetes allows has 3 KiB
 REMEMBERED_HEADS = 256
 REMEMBERED_HEAD_BYTES = 4096
 REMEMBERED_MODELS = 1000
+REMEMBERED_TOKENS = 2048
 SHARED_BUCKET = "shared"
 
 
@@ -39,9 +48,9 @@ def bucket_of(key_id: str) -> str:
 class Caller:
     """Who calls, and what it may do.
 
-    `id` is that of a listed key and else empty; `bucket` is a name for whom limits count together, never the
-    key. `tier` is empty where there are no tiers. `regions` is a hard filter, empty: any. `unforwarded` is
-    whom it counts as where its key does not go to the provider: itself, if the key is listed.
+    `id` is that of a listed key or a service account, else empty; `bucket` is a name for whom limits count
+    together, never the key. `tier` is empty where there are no tiers. `regions` is a hard filter, empty: any.
+    `unforwarded` is whom it counts as where its key does not go to the provider: itself, if it is known here.
     """
 
     __slots__ = (
@@ -98,7 +107,7 @@ class _Listed:
 class Callers:
     """Everyone one configuration knows. Immutable but for what it remembers, within bounds."""
 
-    def __init__(self, config: Config, team: str) -> None:
+    def __init__(self, config: Config, team: str, issuer: "Issuer | None" = None) -> None:
         self.team = team  # of callers who have none of their own
         self._tiers = config.tiers
         self._standard = standard_tier(config.tiers) or ""
@@ -110,12 +119,29 @@ class Callers:
         self._shared = self._caller(self._standard, SHARED_BUCKET)
         self._remembered: dict[RequestHead, Caller] = {}
 
+        accounts = config.auth.service_accounts
+        self._tokens: Tokens | None = None
+        if accounts is not None and issuer is not None:
+            from sidecar.policy import service_accounts  # with PyJWT and cryptography 9 MB
+
+            self._tokens = service_accounts.Tokens(accounts, issuer)
+        self._unknown = (
+            _UNKNOWN_KEY if accounts is None else _UNKNOWN_KEY + _OR_ACCOUNT.format(accounts.audience)
+        )
+        self._by_token: dict[bytes, Caller] = {}
+        self._verdicts: dict[tuple[str, ...], dict[str, bool]] = {}  # shared by all tokens of a rule
+
     def identify(self, head: RequestHead, wall_s: float) -> Caller | Reply:
         """The caller, or a 401. `wall_s` is the time of day in Unix seconds: keys begin and expire."""
         caller = self._remembered.get(head)
         if caller is not None and caller.valid_from_s <= wall_s < caller.valid_until_s:
             return caller
         return self._verify(head, wall_s)
+
+    def forget(self) -> None:
+        """Verify all callers anew: the keys of the tokens' issuer are others now."""
+        self._remembered.clear()
+        self._by_token.clear()
 
     def _verify(self, head: RequestHead, wall_s: float) -> Caller | Reply:
         key = presented_key(head.fields)
@@ -128,8 +154,12 @@ class Callers:
                 return _refusal("This API key is not valid yet: its not_before is still to come.")
             if wall_s >= caller.valid_until_s:
                 return _refusal("This API key has expired: use the one that took its place.")
+        elif self._tokens is not None and (found := self._of_token(self._tokens, key, wall_s)) is not None:
+            if isinstance(found, Reply):
+                return found
+            caller = found
         elif self._needs_key:
-            return _refusal(_UNKNOWN_KEY)
+            return _refusal(self._unknown)
         elif self._forwards and key:
             caller = self._caller(self._tier_of(key), f"credential:{digest[:8].hex()}")
             caller.unforwarded = self._shared
@@ -145,6 +175,34 @@ class Callers:
         if len(self._remembered) >= REMEMBERED_HEADS:
             self._remembered.clear()
         self._remembered[head] = caller
+
+    def _of_token(self, tokens: "Tokens", token: bytes, wall_s: float) -> Caller | Reply | None:
+        """Who has a ServiceAccount token, or a refusal; None where it is none."""
+        if len(token) >= MAX_TOKEN_BYTES or token.count(b".") != 2:
+            return None
+        digest = hashlib.blake2b(token).digest()
+        caller = self._by_token.get(digest)
+        if caller is not None and wall_s < caller.valid_until_s:
+            return caller
+        account = tokens.identify(token, wall_s)
+        if account is None or isinstance(account, Reply):
+            return account
+        caller = self._of_account(account)
+        if len(self._by_token) >= REMEMBERED_TOKENS:
+            self._by_token.clear()
+        self._by_token[digest] = caller
+        return caller
+
+    def _of_account(self, account: "Account") -> Caller:
+        rule = account.rule
+        caller = self._caller(self._standard if rule.tier is None else rule.tier, account.id)
+        caller.team = account.namespace if rule.team is None else rule.team
+        caller.is_verified = True
+        caller.id = account.id
+        caller.regions, caller.models = rule.regions, rule.models
+        caller.valid_until_s = account.until_s
+        caller._verdicts = self._verdicts.setdefault(rule.models, {})
+        return caller
 
     def _named(self, listed: Key, key: bytes) -> Caller:
         tier = self._tier_of(key) if listed.tier is None else listed.tier
@@ -190,3 +248,4 @@ _UNKNOWN_KEY = (
     "Incorrect API key provided, or none, or two that differ. Send one that this sidecar lists under keys, as"
     " `Authorization: Bearer KEY`, `x-api-key: KEY` or `api-key: KEY`."
 )
+_OR_ACCOUNT = " Or send a ServiceAccount token for the audience {}."

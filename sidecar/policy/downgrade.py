@@ -36,17 +36,23 @@ def worst_case_nano_usd(
     max_output: int | None,
     choices: int = 1,
 ) -> int | None:
-    """The most that a request may cost; None of a model without a price.
-
-    `asked_output` is what the request allows all its answers together, `max_output` what one answer of the
-    model may have, `choices` how many are asked for. Where neither is said a budget may be exceeded, by what
-    the requests under way have in answers longer than UNSTATED_OUTPUT_TOKENS.
-    """
+    """The most that a request may cost, with an output as `most_output` has it; None of a model without a
+    price."""
     if tariff is None:
         return None
-    if asked_output is None:
-        asked_output = (UNSTATED_OUTPUT_TOKENS if max_output is None else max_output) * choices
-    return tariff.worst_case_nano_usd(input_tokens, asked_output)
+    return tariff.worst_case_nano_usd(input_tokens, most_output(asked_output, max_output, choices))
+
+
+def most_output(asked: int | None, max_output: int | None, choices: int) -> int:
+    """How many tokens of output to reserve.
+
+    `asked` is what the request allows all its answers together, `max_output` what one answer of the model
+    may have, `choices` how many are asked for. Where neither is said a limit may be exceeded, by what the
+    requests under way have in answers longer than UNSTATED_OUTPUT_TOKENS.
+    """
+    if asked is not None:
+        return asked
+    return (UNSTATED_OUTPUT_TOKENS if max_output is None else max_output) * choices
 
 
 def cheapest_within(

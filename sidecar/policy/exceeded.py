@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from sidecar.errors import NO_RETRY_LINE, refuse
-from sidecar.exchange import Reply
-from sidecar.policy.balances import NANO_USD, Status
+from sidecar.exchange import NANO_USD, Reply
+from sidecar.policy.balances import Status
 
 # A caller that is told to come back later than this will not have waited.
 _LONGEST_RETRY_AFTER_S = 86400.0

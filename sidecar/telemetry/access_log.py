@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from sidecar.exchange import Exchange
+from sidecar.exchange import NANO_USD, CacheNote, Exchange
 
 FLUSH_LINES = 256
 MAX_WAITING_BYTES = 4 * 1024 * 1024
@@ -25,13 +25,19 @@ MAX_ID_BYTES = 128
 _NAMES = ("method", "path", "team", "route", "model", "provider", "region", "endpoint")
 _LINE = (
     b'{"time":"%b","request_id":%b,%b,"status":%d,"flags":"%b","stream":%b,"attempts":%d,'
-    b'"duration_ms":%.3f,"first_token_ms":%b,"overhead_ms":%b,"bytes_received":%d,"bytes_sent":%d,%b,"cost_usd":%b}\n'
+    b'"duration_ms":%.3f,"first_token_ms":%b,"overhead_ms":%b,"bytes_received":%d,"bytes_sent":%d,%b,"cost_usd":%b,"cache":%b}\n'
 )
 _TOKENS = b'"tokens_in":%d,"tokens_out":%d,"tokens_cached":%d'
 _NO_TOKENS = b'"tokens_in":null,"tokens_out":null,"tokens_cached":null'
+_CACHE = b'{"result":"%b","detail":"%b","key":"%b"}'
 _BOOLEANS = (b"false", b"true")
 
 _log = logging.getLogger("sidecar")
+
+
+def _cache(note: CacheNote) -> bytes:
+    """What the cache had to do with it; its words are ours, and plain."""
+    return _CACHE % (note.result.encode(), note.detail.encode(), note.key.encode())
 
 
 class AccessLog:
@@ -116,7 +122,8 @@ class AccessLog:
             x.bytes_received,
             x.bytes_sent,
             _NO_TOKENS if usage is None else _TOKENS % (usage.input, usage.output, usage.cached),
-            b"null" if x.cost_nano_usd is None else b"%.9f" % (x.cost_nano_usd / 1e9),
+            b"null" if x.cost_nano_usd is None else b"%.9f" % (x.cost_nano_usd / NANO_USD),
+            b"null" if x.cache is None else _cache(x.cache),
         )
 
     def _request_id(self, x: Exchange) -> bytes:

@@ -15,6 +15,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from sidecar.exchange import NANO_USD
 from sidecar.telemetry.metrics import LABELS, Histogram, Metrics
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -27,9 +28,6 @@ class Health:
         self.labels = (provider, endpoint, region)
         self.is_up = is_up
         self.breaker = breaker
-
-
-NANO_USD = 1_000_000_000
 
 
 class Fleet:

@@ -11,7 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from sidecar.usage.rows import FIGURES, OTHER, Entry, Labels, Row, Rows, bounded, count, merge
+from sidecar.labels import ModelLabels
+from sidecar.usage.rows import FIGURES, Entry, Labels, Row, Rows, bounded, count, merge
 from sidecar.usage.store import EmptyError, Spent, StoreError, spent
 from sidecar.usage.writer import MAX_ROWS, RETRY_S, Writer
 
@@ -28,8 +29,7 @@ class Ledger:
     def __init__(self, path: str, clock: Callable[[], float] = time.time) -> None:
         self.path = path
         self._clock = clock
-        self._configured: frozenset[str] = frozenset()
-        self._learned: set[str] = set()
+        self._models = ModelLabels(MAX_LEARNED_MODELS)
 
         # The rows of the minute that runs, and those on their way to the thread.
         self._rows: dict[Labels, Row] = {}
@@ -59,7 +59,7 @@ class Ledger:
 
     def configure(self, models: frozenset[str]) -> None:
         """The model names the configuration spells out: they always have rows of their own."""
-        self._configured = models
+        self._models.configure(models)
 
     def start(self) -> None:
         """Start the writer. A file that cannot be written is no reason not to start."""
@@ -74,17 +74,13 @@ class Ledger:
         count(row, entry)
 
     def _new_row(self, entry: Entry) -> Row:
-        """Callers may name models that do not exist, and no end of them: a model is given a row of its own
-        once it is configured or a provider has answered for it with tokens."""
-        labels = entry.labels
-        model = labels[3]
-        if model and model not in self._configured and model not in self._learned:
-            usage = entry.usage
-            has_tokens = usage is not None and (usage.input or usage.output)
-            if has_tokens and len(self._learned) < MAX_LEARNED_MODELS:
-                self._learned.add(model)
-            else:
-                labels = (*labels[:3], OTHER, *labels[4:])
+        """A model is given a row of its own once it is configured or a provider has answered for it with
+        tokens."""
+        labels, usage = entry.labels, entry.usage
+        has_tokens = usage is not None and usage.input + usage.output > 0
+        model = self._models.label(labels[3], has_tokens)
+        if model != labels[3]:
+            labels = (*labels[:3], model, *labels[4:])
         return self._rows.setdefault(labels, [0] * len(FIGURES))
 
     def flush(self, now_s: float) -> None:

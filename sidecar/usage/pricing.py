@@ -15,7 +15,6 @@ from hashlib import blake2b
 from sidecar.config.model import Baseline, Model, Price, find_model
 from sidecar.exchange import Usage
 
-NANO_USD = 1_000_000_000  # in a dollar
 MAX_REMEMBERED = 1000
 
 _PICO_IN_NANO = 1000

@@ -33,11 +33,7 @@ def table(report: Report) -> str:
     ]
     heads = [*report.by, "requests", "available", "input", "cached", "output", "reasoning", "cost USD"]
     heads.append("saved USD")
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    names = len(report.by)
-    shown = [_aligned(row, widths, names) for row in (heads, *rows)]
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    text = "\n".join([shown[0], rule, *shown[1:-1], rule, shown[-1]])
+    text = ruled([heads, *rows], len(report.by))
     return "\n".join([text, *(f"\n{note}" for note in notes(report))]) + "\n"
 
 
@@ -50,7 +46,7 @@ def as_csv(report: Report) -> str:
     lines = [*report.lines, report.total]
     groups = [*(line.group for line in report.lines), (TOTAL, *report.total.group[1:])]
     for group, line, *money in zip(groups, lines, *_dollars(report), strict=True):
-        writer.writerow([*map(_cell, group), _share(line), *money, *line.figures.values()])
+        writer.writerow([*map(cell, group), _share(line), *money, *line.figures.values()])
     return out.getvalue()
 
 
@@ -101,18 +97,39 @@ def apportioned(nano: Sequence[int]) -> tuple[list[int], int]:
     return micro, total
 
 
+def decimal_usd(micro: int) -> str:
+    """Micro-USD as dollars with all six decimals, without grouping: "1.000004"."""
+    whole, rest = divmod(abs(micro), _MICRO_USD)
+    return f"{'-' if micro < 0 else ''}{whole}.{rest:06d}"
+
+
+def printable(name: str) -> str:
+    """A name with `?` for what a terminal would not show but obey: names come from callers."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
+
+
+def cell(name: str) -> str:
+    """A name as a cell of CSV: printable, and never a formula to a spreadsheet."""
+    name = printable(name)
+    return f"'{name}" if name.startswith(_FORMULA) else name
+
+
+def ruled(rows: Sequence[Sequence[str]], names: int) -> str:
+    """A table for a terminal: its headings are the first row, its total is the last, under a rule. Of the
+    columns the first `names` are names and stand to the left; the others are numbers."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    shown = [_aligned(row, widths, names) for row in rows]
+    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
+    return "\n".join([shown[0], rule, *shown[1:-1], rule, shown[-1]])
+
+
 def _dollars(report: Report) -> list[list[str]]:
     """The cost and the saving of each line, the total as the last."""
     columns = []
     for name in _MONEY:
         micro, total = apportioned([line.figures[name] for line in report.lines])
-        columns.append([_decimal(amount) for amount in (*micro, total)])
+        columns.append([decimal_usd(amount) for amount in (*micro, total)])
     return columns
-
-
-def _decimal(micro: int) -> str:
-    whole, rest = divmod(abs(micro), _MICRO_USD)
-    return f"{'-' if micro < 0 else ''}{whole}.{rest:06d}"
 
 
 def _counts(line: Line) -> list[str]:
@@ -136,29 +153,19 @@ def _share(line: Line) -> str:
 
 def _groups(report: Report) -> list[list[str]]:
     """The names of each line as a terminal may be given them."""
-    named = [[_printable(name) or "-" for name in line.group] for line in report.lines]
+    named = [[printable(name) or "-" for name in line.group] for line in report.lines]
     return [*named, [TOTAL, *report.total.group[1:]]]
 
 
-def _cell(name: str) -> str:
-    name = _printable(name)
-    return f"'{name}" if name.startswith(_FORMULA) else name
-
-
-def _printable(name: str) -> str:
-    return "".join(letter if letter.isprintable() else "?" for letter in name)
-
-
 def _aligned(row: Sequence[str], widths: Sequence[int], names: int) -> str:
-    """Names to the left, numbers to the right."""
     cells = [
-        cell.ljust(width) if index < names else cell.rjust(width)
-        for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        text.ljust(width) if index < names else text.rjust(width)
+        for index, (text, width) in enumerate(zip(row, widths, strict=True))
     ]
     return "  ".join(cells).rstrip()
 
 
 def _named(models: Sequence[str]) -> str:
-    names = ", ".join(_printable(model) for model in models[:_MAX_NAMED])
+    names = ", ".join(printable(model) for model in models[:_MAX_NAMED])
     more = len(models) - _MAX_NAMED
     return f"{names} and {more} more" if more > 0 else names

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from sidecar.exchange import Usage
+from sidecar.labels import OTHER
 
 # The columns, in the order of the tuples and lists below.
 LABELS = ("team", "key", "route", "model", "provider", "region", "price_version", "status_class")
@@ -30,8 +31,6 @@ FIGURES = (
 Labels: TypeAlias = tuple[str, str, str, str, str, str, str, int]
 Row: TypeAlias = list[int]
 Rows: TypeAlias = dict[tuple[int, Labels], Row]  # by minute (Unix time / 60) and labels
-
-OTHER = "other"
 
 _HOUR, _DAY = 60, 24 * 60  # in minutes
 _Coarser: TypeAlias = Callable[[int, Labels], tuple[int, Labels]]

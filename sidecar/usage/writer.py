@@ -9,6 +9,7 @@ log line each.
 import logging
 import time
 
+from sidecar.exchange import NANO_USD
 from sidecar.usage.rows import Rows, bounded, merge
 from sidecar.usage.store import Store, StoreError
 
@@ -55,7 +56,7 @@ class Writer:
             self._store.close()
             self._store = None
         if self.waiting:
-            cost_usd = sum(row[7] for row in self.waiting.values()) / 1e9
+            cost_usd = sum(row[7] for row in self.waiting.values()) / NANO_USD
             _log.error(
                 "usage ledger %s: %d rows, %.6f USD, could not be written and are lost",
                 self.path,

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.demo.provider import DemoProvider
-from tests.support.demo import QUESTION, STREAM, demo_provider
+from tests.support.demo import QUESTION, STREAM
 from tests.support.http1 import ask, client
 from tests.support.running import Running, config_for, port_of, running
 
@@ -17,22 +17,10 @@ GETS = ["/", "/ready", "/stats", "/stats/prometheus", "/clusters", "/config_dump
 
 
 @pytest.fixture
-async def provider() -> AsyncIterator[DemoProvider]:
-    async with demo_provider() as demo:
-        yield demo
-
-
-@pytest.fixture
 async def sidecar(provider: DemoProvider) -> AsyncIterator[Running]:
     tree = config_for(provider.url, provider={"headers": {"x-team-token": "a-secret"}})
     async with running(tree) as started:
         yield started
-
-
-@pytest.fixture
-async def admin(sidecar: Running) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(sidecar.admin_url) as session:
-        yield session
 
 
 @pytest.fixture
@@ -231,6 +219,90 @@ async def test_over_a_unix_socket_any_host_name_will_do(
         aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as session,
     ):
         assert (await session.get("http://sidecar/ready")).status == 200
+
+
+# --- where changes have a socket of their own ---
+
+
+@pytest.fixture
+async def parted(
+    provider: DemoProvider, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[tuple[Running, aiohttp.ClientSession, aiohttp.ClientSession, str]]:
+    """A sidecar with a control socket; sessions with its admin listener and with the socket; the address."""
+    path = tmp_path_factory.mktemp("s") / "control.sock"
+    async with (
+        running(config_for(provider.url, listen={"control": f"unix:{path}"})) as started,
+        aiohttp.ClientSession(started.admin_url) as shown,
+        aiohttp.ClientSession("http://sidecar", connector=aiohttp.UnixConnector(str(path))) as control,
+    ):
+        yield started, shown, control, f"unix:{path}"
+
+
+Parted = tuple[Running, aiohttp.ClientSession, aiohttp.ClientSession, str]
+CHANGES = [
+    *POSTS,
+    "/break_glass?for=30m&reason=r",
+    "/break_glass?off",
+    "/stats",
+    "/no-such-page",
+    "/explain/",
+]
+
+
+@pytest.mark.parametrize("path", CHANGES)
+@pytest.mark.parametrize("headers", [{}, GUARD], ids=["plain", "guarded"])
+async def test_the_admin_listener_then_changes_nothing_and_says_who_does(
+    parted: Parted, path: str, headers: dict[str, str]
+) -> None:
+    sidecar, shown, _, address = parted
+    for method in ("POST", "PUT", "DELETE"):
+        response = await shown.request(method, path, headers=headers)
+        assert response.status == 403
+        assert await response.text() == f"Nothing is changed here: changes are taken on {address}.\n"
+    assert sidecar.sidecar.is_ready
+    assert not sidecar.sidecar.break_glass.is_on
+
+
+@pytest.mark.parametrize("path", GETS)
+async def test_both_show_every_page(parted: Parted, path: str) -> None:
+    _, shown, control, _ = parted
+    assert (await shown.get(path)).status == (await control.get(path)).status == 200
+
+
+async def test_a_question_with_a_body_is_no_change(parted: Parted) -> None:
+    _, shown, control, _ = parted
+    for session in (shown, control):
+        response = await session.post("/explain", json=QUESTION, headers=GUARD)
+        assert (response.status, response.content_type) == (200, "application/json")
+    assert (await shown.post("/explain", json=QUESTION)).status == 403
+
+
+async def test_the_socket_takes_changes(parted: Parted) -> None:
+    sidecar, shown, control, _ = parted
+    assert (await control.post("/healthcheck/fail", headers=GUARD)).status == 200
+    assert (await shown.get("/ready")).status == 503
+    assert (await control.post("/healthcheck/ok", headers=GUARD)).status == 200
+    assert (await shown.get("/ready")).status == 200
+    assert (await control.post("/drain_listeners", headers=GUARD)).status == 200
+    assert sidecar.sidecar.phase == "DRAINING"
+
+
+async def test_the_socket_wants_the_header_too(parted: Parted) -> None:
+    sidecar, _, control, _ = parted
+    assert (await control.post("/healthcheck/fail")).status == 403
+    assert (await control.post("/healthcheck/fail", headers={**GUARD, "Origin": "null"})).status == 403
+    assert sidecar.sidecar.is_ready
+
+
+async def test_pages_and_foreign_names_are_refused_before_anything_is_told(parted: Parted) -> None:
+    _, shown, _, address = parted
+    for headers in ({"Host": "evil.example"}, {"Origin": "null"}):
+        response = await shown.post("/quitquitquit", headers={**GUARD, **headers})
+        assert response.status == 403
+        assert address not in await response.text()
+
+
+# --- health, and what is served nowhere ---
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])

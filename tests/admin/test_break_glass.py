@@ -29,12 +29,6 @@ def config_with(provider: str, direct: str | None, **section: str) -> dict[str, 
 
 
 @pytest.fixture
-async def provider() -> AsyncIterator[DemoProvider]:
-    async with demo_provider() as demo:
-        yield demo
-
-
-@pytest.fixture
 async def direct() -> AsyncIterator[DemoProvider]:
     async with demo_provider() as demo:
         yield demo
@@ -44,12 +38,6 @@ async def direct() -> AsyncIterator[DemoProvider]:
 async def sidecar(provider: DemoProvider, direct: DemoProvider) -> AsyncIterator[Running]:
     async with running(config_with(provider.url, direct.url)) as started:
         yield started
-
-
-@pytest.fixture
-async def admin(sidecar: Running) -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession(sidecar.admin_url) as session:
-        yield session
 
 
 async def switch(admin: aiohttp.ClientSession, query: dict[str, str]) -> tuple[int, str]:

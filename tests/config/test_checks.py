@@ -18,6 +18,8 @@ CALLER = f"{{id: k, hash: 'blake2b:{'0' * 128}'}}"
         ("listen: {admin: localhost:8080}", "listen.admin", "address of listen.data too"),
         ("listen: {health: 0.0.0.0:9901}", "listen.health", "address of listen.admin too"),
         ("listen: {data: 'unix:/a', admin: 'unix:/a'}", "listen.admin", "address of listen.data too"),
+        ("listen: {control: 'unix:/a', admin: 'unix:/a'}", "listen.control", "address of listen.admin too"),
+        ("listen: {control: '127.0.0.1:9903'}", "listen.control", "expected unix:/absolute/path"),
         ("listen: {hosts: ['https://a']}", "listen.hosts[0]", "expected a host name alone"),
         ("listen: {data: 0.0.0.0:8080}", "listen.data", "or list callers with auth.mode: keys"),
         ("drain: {min: 30s}", "drain.min", "longer than drain.max"),
@@ -36,6 +38,8 @@ def test_listeners_must_fit_together(text: str, path: str, message: str) -> None
         "listen: {data: 127.0.0.1:0, admin: 127.0.0.1:0, health: 127.0.0.1:0}",
         "listen: {data: 127.0.0.1:1, admin: 127.0.0.2:1}",
         "listen: {data: 'unix:/a', admin: 'unix:/b', hosts: [api.internal, 10.0.0.1, '[::1]']}",
+        "listen: {control: 'unix:/run/sidecar/control.sock'}",
+        "listen: {control: 'unix:/a', admin: 'unix:/b', data: 'unix:/c'}",
         "drain: {min: 0s, max: 0s}",
     ],
 )

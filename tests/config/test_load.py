@@ -153,6 +153,14 @@ def test_addresses_of_the_environment_win_over_the_files() -> None:
     )
 
 
+def test_control_is_off_unless_the_file_or_the_environment_has_it() -> None:
+    environ = {"SIDECAR_LISTEN_CONTROL": "unix:/run/b.sock"}
+    text = b"listen: {control: 'unix:/run/a.sock'}\n" + MINIMAL.encode()
+    assert parse(MINIMAL.encode(), {}).config.listen.control is None
+    assert str(parse(text, {}).config.listen.control) == "unix:/run/a.sock"
+    assert str(parse(text, environ).config.listen.control) == "unix:/run/b.sock"
+
+
 @pytest.mark.parametrize("address", ["fd00::7:9902", "[fd00::7]:9902"])
 def test_an_ipv6_address_of_the_environment_may_do_without_brackets(address: str) -> None:
     assert str(listen_from({"SIDECAR_LISTEN_HEALTH": address}).health) == "[fd00::7]:9902"

@@ -16,7 +16,6 @@ def test_each_unavailable_part_of_the_full_configuration_is_refused_once(tmp_pat
     paths = [path for path, _ in raised.value.problems]
     assert len(paths) == len(set(paths))
     assert set(paths) == {
-        "cache",
         "telemetry.otlp",
         "telemetry.slo",
     }
@@ -33,7 +32,7 @@ def test_only_the_refused_setting_of_a_part_is_refused() -> None:
 
 
 def test_part_that_is_switched_off_is_not_refused() -> None:
-    assert unavailable_parts({"cache": None}, UNAVAILABLE) == []
+    assert unavailable_parts({"telemetry": {"slo": None}}, UNAVAILABLE) == []
 
 
 @pytest.mark.parametrize("tree", [None, [], {"a": 1}, {"a": ["b"]}, {"a": {"c": {}}}])

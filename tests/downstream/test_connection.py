@@ -14,6 +14,8 @@ from tests.support.downstream import Client, Held
 from tests.support.raw import post
 
 GET = b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\n\r\n"
+# What an answer says of the sidecar, where no provider was asked.
+OWN = b"x-sidecar-attempts: 0\r\nserver-timing: sidecar;dur=0.000, provider;dur=0.000\r\n"
 SECOND = GET.replace(b"models", b"second")
 THIRD = GET.replace(b"models", b"third")
 CHUNKED = (
@@ -36,7 +38,7 @@ async def turn() -> None:
 
 
 def test_an_answer_says_its_length_and_keeps_the_connection(client: Client) -> None:
-    assert client.says(GET) == b"HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\nGET /v1/models "
+    assert client.says(GET) == b"HTTP/1.1 200 OK\r\n" + OWN + b"content-length: 15\r\n\r\nGET /v1/models "
     assert not client.transport.is_closing()
 
 
@@ -371,7 +373,9 @@ def in_pieces(client: Client, *, length: int | None, end: str = "end", status: i
 def test_an_answer_of_unknown_length_is_chunked(client: Client) -> None:
     in_pieces(client, length=None)
     assert client.says(GET) == (
-        b"HTTP/1.1 200 OK\r\nx-a: 1\r\ntransfer-encoding: chunked\r\n\r\n2\r\nHi\r\n2\r\n!!\r\n0\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nx-a: 1\r\n"
+        + OWN
+        + b"transfer-encoding: chunked\r\n\r\n2\r\nHi\r\n2\r\n!!\r\n0\r\n\r\n"
     )
     client.send(GET)
     assert client.answer().body == b"Hi!!"
@@ -379,14 +383,14 @@ def test_an_answer_of_unknown_length_is_chunked(client: Client) -> None:
 
 def test_an_answer_of_known_length_is_not(client: Client) -> None:
     in_pieces(client, length=4)
-    assert client.says(GET) == b"HTTP/1.1 200 OK\r\nx-a: 1\r\ncontent-length: 4\r\n\r\nHi!!"
+    assert client.says(GET) == b"HTTP/1.1 200 OK\r\nx-a: 1\r\n" + OWN + b"content-length: 4\r\n\r\nHi!!"
     assert not client.transport.is_closing()
 
 
 def test_for_http_1_0_the_end_of_the_connection_ends_the_body(client: Client) -> None:
     in_pieces(client, length=None)
     raw = client.says(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
-    assert raw == b"HTTP/1.1 200 OK\r\nx-a: 1\r\nconnection: close\r\n\r\nHi!!"
+    assert raw == b"HTTP/1.1 200 OK\r\nx-a: 1\r\n" + OWN + b"connection: close\r\n\r\nHi!!"
     assert client.transport.is_closing()
 
 

@@ -57,6 +57,12 @@ def short_breaker(profile: Profile) -> dict[str, Any]:
     return {"circuit_breaker": {"open_for": f"{profile.open_for_s}s"}}
 
 
+def turning(here: World, knob: str, fault: float, heal: float) -> tuple[Act, Act]:
+    """The fault and its heal, for one that is a knob of A's scenario."""
+    knobs = here.a.scenario
+    return lambda: knobs.update({knob: fault}), lambda: knobs.update({knob: heal})
+
+
 def closing(here: World, fault: Act, heal: Act) -> tuple[Act, Act]:
     """The fault and its heal, for one that meets new connections only: A keeps none meanwhile."""
 
@@ -122,13 +128,7 @@ async def check_nothing_left(case: Case, here: World) -> None:
 async def few_errors(case: Case, profile: Profile) -> None:
     """A answers 10 % of its calls with 500"""
     async with loaded(profile) as here:
-        knobs = here.a.scenario
-        record = await run_load(
-            here,
-            profile,
-            lambda: knobs.update({"error_ratio": 0.1}),
-            lambda: knobs.update({"error_ratio": 0.0}),
-        )
+        record = await run_load(here, profile, *turning(here, "error_ratio", 0.1, 0.0))
         check_errors(case, record)
         case.at_most("tries per call in the fault", attempts_ratio(record.during), 1.12)
         opened_s = opened_after_s(arrivals(here), record, profile.fault_s / 8)
@@ -140,13 +140,7 @@ async def many_errors(case: Case, profile: Profile) -> None:
     # Just at the share that opens it, when is a matter of luck: time enough to see whether at all.
     profile = profile._replace(fault_s=max(4.0, profile.fault_s))
     async with loaded(profile) as here:
-        knobs = here.a.scenario
-        record = await run_load(
-            here,
-            profile,
-            lambda: knobs.update({"error_ratio": 0.5}),
-            lambda: knobs.update({"error_ratio": 0.0}),
-        )
+        record = await run_load(here, profile, *turning(here, "error_ratio", 0.5, 0.0))
         check_errors(case, record)
         check_opened(case, here, profile, record, 2.0)
         check_added_ms(case, record, 30)
@@ -155,13 +149,7 @@ async def many_errors(case: Case, profile: Profile) -> None:
 async def only_errors(case: Case, profile: Profile) -> None:
     """A answers every call with 500"""
     async with loaded(profile, **short_breaker(profile)) as here:
-        knobs = here.a.scenario
-        record = await run_load(
-            here,
-            profile,
-            lambda: knobs.update({"error_ratio": 1.0}),
-            lambda: knobs.update({"error_ratio": 0.0}),
-        )
+        record = await run_load(here, profile, *turning(here, "error_ratio", 1.0, 0.0))
         check_errors(case, record)
         check_opened(case, here, profile, record, 1.0)
         case.equal("errors after 1 s", wrong_share(record.between(record.fault_at + 1.0)), 0.0)
@@ -177,10 +165,7 @@ async def only_errors(case: Case, profile: Profile) -> None:
 async def late_answers(case: Case, profile: Profile) -> None:
     """A takes 5 s longer"""
     async with loaded(profile) as here:
-        knobs = here.a.scenario
-        record = await run_load(
-            here, profile, lambda: knobs.update({"head_s": 5.0}), lambda: knobs.update({"head_s": 0.0})
-        )
+        record = await run_load(here, profile, *turning(here, "head_s", 5.0, 0.0))
         check_errors(case, record)
         check_opened(case, here, profile, record, 10.0)
         check_added_ms(case, record, 1000 * profile.timeout_s + 50)
@@ -217,13 +202,7 @@ async def refused(case: Case, profile: Profile) -> None:
 async def late_first_tokens(case: Case, profile: Profile) -> None:
     """A sends heads at once and the first token 30 s later"""
     async with loaded(profile) as here:
-        knobs = here.a.scenario
-        record = await run_load(
-            here,
-            profile,
-            lambda: knobs.update({"first_token_s": 30.0}),
-            lambda: knobs.update({"first_token_s": profile.interval_s}),
-        )
+        record = await run_load(here, profile, *turning(here, "first_token_s", 30.0, profile.interval_s))
         check_errors(case, record)
         check_opened(case, here, profile, record, 10.0)
         check_added_ms(case, record, 1000 * profile.timeout_s + 50)

@@ -45,6 +45,14 @@ def test_the_wait_is_for_the_fleet_or_for_the_next_round_trip() -> None:
     assert lease.wait_s(START_S, 2) == 0.0
 
 
+def test_the_wait_that_is_told_is_for_the_refill_though_the_fleet_is_asked_before() -> None:
+    lease = bucket(rate=60, capacity=60)
+    lease.ask(20)
+    told(lease, START_S, wait_ms=20_000)
+    assert lease.wait_s(START_S, 20) == 20.0
+    assert lease.dry_until_s < START_S + 20.0
+
+
 def test_without_redis_the_wait_is_for_the_share() -> None:
     lease = bucket(standing(expected=10, is_local=True), rate=60, capacity=60)
     assert lease.take(START_S, 6)

@@ -62,6 +62,22 @@ async def test_what_one_sidecar_leaves_unused_another_gets() -> None:
             assert len(second.admitted) == 34
 
 
+async def test_tokens_that_one_sidecar_reserved_and_did_not_use_another_gets_soon() -> None:
+    with redis_server() as server:
+        async with fleet_on(server, 2, rate=60, capacity=60, period_s=PERIOD_S) as fleet:
+            first, second = fleet.sidecars
+            assert await take_or_wait(first.leases, first.lease, 60)
+            assert not await take_or_wait(second.leases, second.lease, 30)
+            first.lease.give_back(50)
+            # By refill alone 30 would be there after 30 s.
+            until_s = time.monotonic() + 12 * PERIOD_S
+            is_taken = False
+            while not is_taken and time.monotonic() < until_s:
+                is_taken = await take_or_wait(second.leases, second.lease, 30)
+                await asyncio.sleep(0.01)
+            assert is_taken
+
+
 async def test_a_limit_that_is_not_reached_holds_nobody_up() -> None:
     with redis_server() as server:
         async with fleet_on(server, 20, rate=3000, capacity=3000, period_s=PERIOD_S) as fleet:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.fleet.lease import LEASE_PERIODS, USABLE_PERIODS, Grant
+from sidecar.fleet.lease import DRY_PERIODS, LEASE_PERIODS, USABLE_PERIODS, Grant
 from tests.fleet.support import START_S, bucket, budget, standing, take_all, told
 
 
@@ -92,6 +92,14 @@ def test_a_fleet_that_has_nothing_is_not_asked_again_before_it_can_have() -> Non
     told(lease, START_S, wait_ms=800)
     assert not lease.may_get(START_S + 0.79, 1)
     assert lease.may_get(START_S + 0.81, 1)
+
+
+def test_a_fleet_that_has_nothing_for_long_is_asked_again_before_since_others_put_back() -> None:
+    lease = bucket(rate=60, capacity=60)
+    lease.ask(20)
+    told(lease, START_S, wait_ms=20_000)
+    assert not lease.may_get(START_S + DRY_PERIODS - 0.01, 20)
+    assert lease.may_get(START_S + DRY_PERIODS, 20)
 
 
 def test_more_than_the_limit_ever_holds_is_never_asked_for() -> None:

@@ -3,7 +3,6 @@
 import asyncio
 import signal
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import orjson
 import pytest
 
 from sidecar.demo.provider import DemoProvider
-from tests.support.demo import QUESTION, STREAM, Tap, demo_provider
+from tests.support.demo import QUESTION, STREAM, Tap
 from tests.support.http1 import Client, ask, client
 from tests.support.process import SidecarProcess, finished, sidecar_process, spawn, write_config
 from tests.support.raw import post
@@ -26,12 +25,6 @@ ASK_STREAM = post(orjson.dumps(STREAM), close=False)
 @pytest.fixture
 def tap() -> Tap:
     return Tap()
-
-
-@pytest.fixture
-async def provider(tap: Tap) -> AsyncIterator[DemoProvider]:
-    async with demo_provider(tap=tap) as demo:
-        yield demo
 
 
 def config(folder: Path, provider: DemoProvider, **drain: str) -> Path:

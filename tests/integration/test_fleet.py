@@ -16,6 +16,7 @@ from sidecar.commands import usage
 from sidecar.config.load import parse
 from sidecar.config.problems import ConfigError
 from sidecar.demo.provider import DemoProvider
+from sidecar.exchange import NANO_USD
 from sidecar.server import _refuse_fixed_changes
 from tests.support.demo import QUESTION
 from tests.support.http1 import Answer, ask, client
@@ -145,7 +146,7 @@ def budgeted(provider: DemoProvider, usd: float, **changes: Any) -> dict[str, An
 
 def spent_usd(sidecar: Running) -> float:
     (status,) = sidecar.sidecar.accounts.budgets.status(time.time())
-    return status.spent_nano_usd / 1e9
+    return status.spent_nano_usd / NANO_USD
 
 
 async def test_a_budget_holds_over_two_sidecars(redis: RedisServer, provider: DemoProvider) -> None:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import orjson
 import pytest
 
 from sidecar.demo.provider import DemoProvider
-from tests.support.demo import QUESTION, STREAM, Tap, demo_provider
+from tests.support.demo import QUESTION, STREAM, Tap
 from tests.support.http1 import ask, client
 from tests.support.process import SidecarProcess, sidecar_process, write_config
 from tests.support.raw import post
@@ -25,12 +24,6 @@ REFUSED = "reload refused"
 @pytest.fixture
 def tap() -> Tap:
     return Tap()
-
-
-@pytest.fixture
-async def provider(tap: Tap) -> AsyncIterator[DemoProvider]:
-    async with demo_provider(tap=tap) as demo:
-        yield demo
 
 
 class Volume:
@@ -143,9 +136,11 @@ async def test_a_file_that_moves_a_listener_is_refused_whole(
     path = write_config(tmp_path / "config", tree)
     async with sidecar_process(path) as process:
         tree["listen"]["data"] = "127.0.0.1:1"
+        tree["listen"]["control"] = f"unix:{tmp_path}/s"
         tree["providers"]["p"]["headers"] = {"x-team": "half"}
         write_config(path, tree)
         await until(lambda: REFUSED in process.errors)
         assert "listen.data: cannot change while running" in process.errors
+        assert f"(it is off, the file says unix:{tmp_path}/s)" in process.errors
         await ask(process.port, ASK)
         assert provider.requests[-1].header("x-team") is None

@@ -22,18 +22,18 @@ def texts(objects: list[Object]) -> dict[str, str]:
     }
 
 
-def loaded(text: str, folder: Path, **options: Any) -> Loaded:
+def loaded(text: str, folder: Path) -> Loaded:
     """What the sidecar makes of it, with its Secret in `folder`."""
     for name, value in (("api-key", "sk-one"), ("redis-url", "redis://redis:6379/0")):
         (folder / name).write_text(value)
     file = folder / "sidecar.yaml"
     file.write_text(text.replace(SECRETS, str(folder)))
-    return load(file, {"SIDECAR_REGION": "us-east-1"}, **options)
+    return load(file, {"SIDECAR_REGION": "us-east-1"})
 
 
-def configured(values: Object, folder: Path, **options: Any) -> Config:
+def configured(values: Object, folder: Path) -> Config:
     (text,) = set(texts(render(values)).values())
-    return loaded(text, folder, **options).config
+    return loaded(text, folder).config
 
 
 @pytest.mark.parametrize("mode", ["sidecar", "gateway"])
@@ -69,9 +69,18 @@ def test_usage_is_kept_on_the_volume_unless_said_otherwise(tmp_path: Path) -> No
 
 def test_redis_comes_from_the_secret(tmp_path: Path) -> None:
     values = {**example("sidecar"), "redis": {"secretKey": "redis-url", "expected": 7}}
-    fleet = configured(values, tmp_path, unavailable={}).fleet
+    fleet = configured(values, tmp_path).fleet
     assert fleet and fleet.redis.reveal() == "redis://redis:6379/0"
     assert fleet.expected == 7
+
+
+@pytest.mark.parametrize("mode", ["sidecar", "gateway"])
+def test_cache_of_the_text_is_the_sidecars(mode: str, tmp_path: Path) -> None:
+    values = example(mode)
+    values["config"] += f"cache: {{match: exact, ttl: 10m, redis: {{file: {SECRETS}/redis-url}}}}\n"
+    cache = configured(values, tmp_path).cache
+    assert cache and cache.redis
+    assert (cache.match, cache.ttl_s, cache.redis.reveal()) == ("exact", 600, "redis://redis:6379/0")
 
 
 def test_gateway_knows_the_names_its_callers_use_and_leaves_slowly(tmp_path: Path) -> None:
@@ -82,6 +91,18 @@ def test_gateway_knows_the_names_its_callers_use_and_leaves_slowly(tmp_path: Pat
     assert config.listen.hosts == (name, short, f"{short}.svc", f"{short}.svc.cluster.local")
     grace_s = one(made, "Deployment")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
     assert grace_s > config.drain.max_s > config.drain.min_s >= 5
+
+
+def test_gateway_may_know_its_callers_by_service_accounts_alone(tmp_path: Path) -> None:
+    values = example("gateway")
+    text, keys = values["config"].split("# `sidecar key new`")
+    assert "hash:" in keys
+    accounts = "auth: {mode: keys, service_accounts: {callers: [{namespace: shop, tier: standard}]}}"
+    values["config"] = text.replace("auth: {mode: keys}", accounts)
+    config = configured(values, tmp_path)
+    assert config.keys == ()
+    assert config.auth.service_accounts and config.auth.service_accounts.audience == "ai-sidecar"
+    assert warnings(config) == []
 
 
 # --- refused ---
@@ -100,6 +121,7 @@ REFUSED: list[tuple[Object, str]] = [
         {**example("sidecar"), "config": example("sidecar")["config"] + "listen: {data: '0.0.0.0:1'}\n"},
         r"listen\.data is set by the chart: remove it",
     ),
+    (gateway_with("listen: {control: 'unix:/s'}\n"), r"listen\.control is set by the chart: remove it"),
     ({**example("sidecar"), "mode": "gateway"}, r"set auth\.mode: keys, and list the keys"),
     (gateway_with("listen: {hosts: [ai-sidecar]}\n"), r"listen\.hosts lacks ai-sidecar\.ai-sidecar"),
     (

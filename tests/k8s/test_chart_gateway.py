@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from tests.k8s.support_helm import Object, example, kinds, one, render
-from tests.support.process import SidecarProcess, spawn
+from tests.support.process import SidecarProcess, finished, spawn
 
 
 def made_with(**gateway: Any) -> list[Object]:
@@ -30,7 +30,10 @@ def test_service_leads_to_the_data_port_of_the_pods() -> None:
     assert service["selector"].items() <= template["metadata"]["labels"].items()
 
 
-@pytest.mark.parametrize(("version", "expected"), [("1.30", None), ("1.31", "PreferClose")])
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("1.30", None), ("1.31", "PreferClose"), ("1.34", "PreferClose"), ("1.35", "PreferSameZone")],
+)
 def test_requests_stay_in_their_zone_where_kubernetes_can(version: str, expected: str | None) -> None:
     made = render(example("gateway"), version)
     assert one(made, "Service")["spec"].get("trafficDistribution") == expected
@@ -94,6 +97,28 @@ def test_admin_is_on_loopback_and_no_port_of_the_pod() -> None:
     assert 9901 not in [port["containerPort"] for port in container["ports"]]
 
 
+def test_changes_are_taken_on_a_socket_on_a_volume_of_its_own() -> None:
+    spec = one(made_with(), "Deployment")["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    env = {variable["name"]: variable.get("value") for variable in container["env"]}
+    folder = env["SIDECAR_LISTEN_CONTROL"].removeprefix("unix:").rpartition("/")[0]
+    (mount,) = (mount for mount in container["volumeMounts"] if mount["mountPath"] == folder)
+    assert not mount.get("readOnly")
+    (volume,) = (volume for volume in spec["volumes"] if volume["name"] == mount["name"])
+    assert volume["emptyDir"]["medium"] == "Memory"
+
+
+def test_own_token_is_mounted_only_where_service_accounts_may_call() -> None:
+    values = example("gateway")
+    pod = one(render(values), "Deployment")["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    accounts = "auth: {mode: keys, service_accounts: {callers: [{namespace: shop}]}}"
+    values["config"] = values["config"].replace("auth: {mode: keys}", accounts)
+    made = render(values)
+    assert one(made, "Deployment")["spec"]["template"]["spec"]["automountServiceAccountToken"] is True
+    assert not any("Role" in kind for kind in kinds(made))  # whatever any ServiceAccount may is enough
+
+
 # --- as it runs ---
 
 
@@ -125,6 +150,10 @@ async def gateway(tmp_path: Path) -> AsyncIterator[SidecarProcess]:
     (tmp_path / "config" / "sidecar.yaml").write_text(text)
     environ = expanded(container, SIDECAR_POD_IP="0.0.0.0", SIDECAR_TEAM="ai-sidecar")
     environ = {name: re.sub(r":(8080|990\d)$", ":0", value) for name, value in environ.items()}
+    (socket,) = (
+        folder for folder in folders if environ["SIDECAR_LISTEN_CONTROL"].startswith(f"unix:{folder}/")
+    )
+    environ["SIDECAR_LISTEN_CONTROL"] = f"unix:{folders[socket]}/s"
     running = SidecarProcess(await spawn(*arguments, environ=environ, stdout=asyncio.subprocess.DEVNULL))
     try:
         await running.listening()
@@ -136,6 +165,18 @@ async def gateway(tmp_path: Path) -> AsyncIterator[SidecarProcess]:
 
 async def test_pod_serves_on_its_own_address_and_admin_on_loopback(gateway: SidecarProcess) -> None:
     assert re.search(r"health 0\.0\.0\.0:\d+, admin 127\.0\.0\.1:.*, data 0\.0\.0\.0:\d+", gateway.errors)
+
+
+async def test_pod_is_changed_by_its_socket_alone_and_its_own_commands_find_it(
+    gateway: SidecarProcess,
+) -> None:
+    found = re.search(r"control (unix:[^\s,]+)", gateway.errors)
+    assert found
+    off = ("break-glass", "off")
+    code, out, _ = await finished(*off, environ={"SIDECAR_LISTEN_CONTROL": found[1]})
+    assert (code, out.splitlines()[0]) == (0, "break-glass is off")
+    code, _, errors = await finished(*off, "--admin", gateway.admin_url.removeprefix("http://"))
+    assert (code, found[1] in errors) == (1, True)
 
 
 async def status_of(gateway: SidecarProcess, host: str, key: str | None = None) -> int:

@@ -1,14 +1,17 @@
 """What the chart says after an install, and what `helm test` asks."""
 
+import argparse
 import http.server
 import re
 import runpy
+import shlex
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from sidecar.commands import break_glass
 from tests.k8s.support_helm import CHART, Object, example, notes, one, render
 
 ASK = CHART / "files" / "ask.py"
@@ -19,6 +22,17 @@ def test_notes_name_the_objects_that_were_made() -> None:
     assert "written by this release to shop, search" in text
     assert "create secret generic ai-sidecar-key" in text
     assert "until then pods start without a sidecar" in text
+
+
+@pytest.mark.parametrize("mode", ["sidecar", "gateway"])
+def test_notes_have_a_command_that_the_sidecar_takes(mode: str) -> None:
+    (line,) = (line for line in notes(example(mode)).splitlines() if " -- sidecar " in line)
+    before, _, command = line.partition(" -- sidecar ")
+    assert "exec POD -c ai-sidecar" in before
+    parser = argparse.ArgumentParser()
+    break_glass.add_parser(parser.add_subparsers())
+    options = parser.parse_args(shlex.split(command))
+    assert (options.period, options.reason) == ("30m", "region lost")
 
 
 def test_notes_warn_where_pods_depend_on_the_injector() -> None:

@@ -3,6 +3,8 @@
 import pytest
 from msgspec.structs import replace
 
+from sidecar.config.addresses import Address
+from sidecar.config.load import listen_from
 from sidecar.k8s.container import container, volumes
 from sidecar.k8s.settings import Settings
 from tests.k8s.support import CLASSIC, DEFAULTS, IMAGE, env_of, injected, pod_of, sidecar_in
@@ -56,15 +58,43 @@ def test_no_volume_keeps_a_pod_waiting_or_a_node_from_leaving() -> None:
     assert found["ai-sidecar-config"]["configMap"] == {"name": "c", "optional": True}
     assert found["ai-sidecar-key"]["secret"] == {"secretName": "s", "optional": True}
     assert found["ai-sidecar-data"]["emptyDir"]["medium"] == "Memory"
-    assert len(found) == 3
+    assert found["ai-sidecar-run"]["emptyDir"]["medium"] == "Memory"
+    assert len(found) == 5
 
 
-def test_each_volume_is_mounted_and_only_the_data_is_writable() -> None:
+def test_each_volume_is_mounted_and_only_the_data_and_the_socket_are_writable() -> None:
     settings = replace(DEFAULTS, token_audience="gateway")
     mounts = {mount["name"]: mount for mount in container(settings)["volumeMounts"]}
     assert list(mounts) == [volume["name"] for volume in volumes(settings)]
-    assert [name for name, mount in mounts.items() if not mount["readOnly"]] == ["ai-sidecar-data"]
-    assert len({mount["mountPath"] for mount in mounts.values()}) == 4
+    writable = [name for name, mount in mounts.items() if not mount["readOnly"]]
+    assert writable == ["ai-sidecar-data", "ai-sidecar-run"]
+    assert len({mount["mountPath"] for mount in mounts.values()}) == 6
+
+
+@pytest.mark.parametrize("defaults", [DEFAULTS, CLASSIC], ids=["native", "classic"])
+def test_changes_are_taken_on_a_socket_that_no_other_container_has(defaults: Settings) -> None:
+    app = {"name": "app", "image": "app", "volumeMounts": [{"name": "own", "mountPath": "/run"}]}
+    first = {"name": "first", "image": "app"}
+    pod = injected(pod_of(app, initContainers=[first], volumes=[{"name": "own", "emptyDir": {}}]), defaults)
+    sidecar = sidecar_in(pod)
+    address = env_of(sidecar)["SIDECAR_LISTEN_CONTROL"]
+    folder = address.removeprefix("unix:").rpartition("/")[0]
+    (volume,) = (mount["name"] for mount in sidecar["volumeMounts"] if mount["mountPath"] == folder)
+    others = [
+        one for one in [*pod["spec"]["initContainers"], *pod["spec"]["containers"]] if one is not sidecar
+    ]
+    assert len(others) == 2
+    assert volume not in str(others)
+    assert listen_from(env_of(sidecar) | {"SIDECAR_LISTEN_HEALTH": None}).control == Address.parse(address)
+
+
+def test_the_place_of_the_apps_account_is_taken_by_nothing() -> None:
+    """Kubernetes mounts the account's token where nothing is mounted yet."""
+    (mount,) = (one for one in container(DEFAULTS)["volumeMounts"] if "kubernetes.io" in one["mountPath"])
+    assert mount["mountPath"] == "/var/run/secrets/kubernetes.io/serviceaccount"
+    assert mount["readOnly"]
+    (volume,) = (one for one in volumes(DEFAULTS) if one["name"] == mount["name"])
+    assert "emptyDir" in volume
 
 
 def test_a_token_is_bound_to_the_audience_and_only_there_if_asked() -> None:

@@ -137,7 +137,11 @@ def test_every_package_has_one_version_and_hashes(name: str) -> None:
     [
         (
             "requirements.lock",
-            PROJECT["project"]["dependencies"] + PROJECT["project"]["optional-dependencies"]["injector"],
+            [
+                *PROJECT["project"]["dependencies"],
+                *PROJECT["project"]["optional-dependencies"]["injector"],
+                *PROJECT["project"]["optional-dependencies"]["gateway"],
+            ],
         ),
         ("build.lock", [*PROJECT["build-system"]["requires"], "pip"]),
     ],

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -12,18 +11,6 @@ from sidecar.k8s.given import Given
 from sidecar.k8s.tls import Serving
 from tests.k8s.pki import Authority, Files
 from tests.support.waiting import until
-
-
-@pytest.fixture
-def authority() -> Authority:
-    return Authority()
-
-
-@pytest.fixture
-def files(tmp_path: Path, authority: Authority) -> Files:
-    made = Files(tmp_path)
-    made.write(*authority.pair())
-    return made
 
 
 @pytest.fixture

@@ -27,18 +27,6 @@ JSON = {"content-type": "application/json"}
 
 
 @pytest.fixture
-def authority() -> Authority:
-    return Authority()
-
-
-@pytest.fixture
-def files(tmp_path: Path, authority: Authority) -> Files:
-    made = Files(tmp_path)
-    made.write(*authority.pair())
-    return made
-
-
-@pytest.fixture
 async def injector(files: Files, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Injector]:
     """One with a certificate from files, on free ports."""
     monkeypatch.setattr(given_module, "POLL_S", 0.01)
@@ -206,6 +194,23 @@ async def test_clients_that_speak_no_tls_or_leave_half_way_hurt_nobody(
     assert sidecar_in(await api_server.admit(pod_of()))
 
 
+async def test_who_hangs_up_in_the_middle_of_a_review_leaves_no_trace_in_the_log(
+    injector: Injector, api_server: ApiServer, authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, writer = await asyncio.open_connection(
+        "127.0.0.1", injector.ports[0], ssl=authority.client, server_hostname=HOST
+    )
+    writer.write(
+        b"POST /inject HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{"
+    )
+    await writer.drain()
+    assert sidecar_in(await api_server.admit(pod_of()))
+    writer.transport.abort()
+    injector.quit()
+    await injector.stop()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 async def test_without_a_certificate_the_injector_does_not_start(tmp_path: Path) -> None:
     def source(serving: Serving) -> Given:
         following = Given(str(tmp_path / "a"), str(tmp_path / "b"), serving)
@@ -284,3 +289,16 @@ async def test_while_leaving_reviews_are_answered_but_it_is_not_ready(
     await leaving
     with pytest.raises(aiohttp.ClientConnectorError):
         await health(injector, "/readyz")
+
+
+async def test_while_leaving_no_connection_is_kept_that_would_be_cut_off_later(
+    injector: Injector, api_server: ApiServer
+) -> None:
+    assert sidecar_in(await api_server.admit(pod_of()))
+    assert api_server.session.connector._conns  # type: ignore[union-attr]
+    leaving = asyncio.create_task(injector.stop(patience_s=60))
+    await asyncio.sleep(0)
+    assert sidecar_in(await api_server.admit(pod_of()))
+    assert not api_server.session.connector._conns  # type: ignore[union-attr]
+    injector.quit()
+    await leaving

@@ -186,6 +186,25 @@ def test_a_classic_sidecar_in_a_job_is_warned_of_a_native_one_is_not(policy: str
     assert ["never completes" in warning for warning in outcome_of(pod, CLASSIC).warnings] == [True]
 
 
+@pytest.mark.parametrize("defaults", [DEFAULTS, CLASSIC], ids=["native", "classic"])
+def test_containers_that_join_an_injected_pod_learn_of_the_sidecar(defaults: Settings) -> None:
+    pod = injected(pod_of(), defaults)
+    pod["spec"]["containers"].append({"name": "late", "env": [{"name": "OPENAI_API_KEY", "value": "own"}]})
+    outcome = outcome_of(pod, defaults)
+    assert outcome.result == "skipped"
+    after = applied(pod, outcome.patch)
+    assert env_of(after["spec"]["containers"][-1]) == {**URLS, "OPENAI_API_KEY": "own"}
+    assert after["spec"]["containers"][:-1] == pod["spec"]["containers"][:-1]
+    assert outcome_of(after, defaults).patch == []
+
+
+def test_containers_beside_a_sidecar_that_listens_elsewhere_are_left_alone() -> None:
+    pod = injected(pod_of(annotations={"port": "9000"}))
+    pod["metadata"]["annotations"] = {}
+    pod["spec"]["containers"].append({"name": "late"})
+    assert outcome_of(pod).patch == []
+
+
 def test_a_sidecar_whose_restart_policy_was_dropped_is_pointed_out() -> None:
     outcome = outcome_of(pod_of(initContainers=[{"name": "ai-sidecar"}]))
     assert outcome.patch == []

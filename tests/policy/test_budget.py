@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.config.model import Config
+from sidecar.exchange import NANO_USD
 from sidecar.fleet.leases import Leases
-from sidecar.policy.balances import NANO_USD, Status
+from sidecar.policy.balances import Status
 from sidecar.policy.budget import MAX_REMEMBERED, Budgets, Reservation
 from sidecar.policy.callers import Caller
 from sidecar.policy.exceeded import Exceeded

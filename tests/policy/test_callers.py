@@ -2,6 +2,8 @@
 
 import hashlib
 import hmac
+import subprocess
+import sys
 from typing import Any
 
 import orjson
@@ -9,13 +11,18 @@ import pytest
 
 from sidecar.exchange import RequestHead
 from sidecar.policy import callers as module
+from sidecar.policy import service_accounts
 from sidecar.policy.callers import (
     MAX_KEY_BYTES,
+    MAX_TOKEN_BYTES,
     REMEMBERED_HEADS,
     REMEMBERED_MODELS,
     SHARED_BUCKET,
+    Callers,
     presented_key,
 )
+from sidecar.policy.service_accounts import KeySet, read_keys
+from tests.config.support import config_of
 from tests.policy.support import (
     FORWARDING,
     NOW_S,
@@ -30,6 +37,7 @@ from tests.policy.support import (
     listed,
     refused,
 )
+from tests.support.tokens import ISSUER, account, key_set, signer
 
 LONGEST = "k" * MAX_KEY_BYTES
 ONE_KEY = OWN_KEY + TIERS + keys(listed("sk-a"))
@@ -314,6 +322,140 @@ def test_the_key_presented_is_one_or_none() -> None:
     assert presented_key({b"authorization": b"Bearer  a\t"}) == b"a"
     assert presented_key({b"authorization": b"Bearer a", b"api-key": b"a"}) == b"a"
     assert presented_key({b"authorization": b"Bearer a", b"api-key": b"b"}) == b""
+
+
+# --- service accounts ------------------------------------------------------------------------------------
+
+ACCOUNTS = (
+    OWN_KEY
+    + "tiers: {standard: {}, pro: {priority: 10}}\n"
+    + "auth: {mode: keys, service_accounts: {callers: ["
+    + "{namespace: payments, name: checkout, team: pay, tier: pro, regions: [eu], models: [gpt-4o]}, "
+    + "{namespace: search}]}}\n"
+)
+
+
+class Issuer:
+    def __init__(self) -> None:
+        self.keys: KeySet | None = read_keys(ISSUER, key_set(signer()), NOW_S)
+
+    def refresh_soon(self) -> None:
+        pass
+
+
+def with_accounts(more: str = "") -> tuple[Callers, Issuer]:
+    issuer = Issuer()
+    return Callers(config_of(ACCOUNTS + more), "default-team", issuer), issuer
+
+
+def test_service_account_is_what_its_rule_says() -> None:
+    callers, _ = with_accounts()
+    caller = admitted(callers.identify(bearer(signer().token(NOW_S)), NOW_S))
+    assert (caller.id, caller.bucket, caller.team) == ("sa:payments/checkout", "sa:payments/checkout", "pay")
+    assert (caller.tier, caller.priority, caller.is_verified) == ("pro", 10, True)
+    assert (caller.regions, caller.may_use("gpt-4o"), caller.may_use("o3")) == (("eu",), True, False)
+    assert caller.unforwarded is caller
+    token = signer().token(NOW_S, **account("search", "crawler"))
+    other = admitted(callers.identify(bearer(token), NOW_S))
+    assert (other.id, other.team, other.tier) == ("sa:search/crawler", "search", "standard")
+
+
+def test_token_may_stand_where_a_key_may() -> None:
+    callers, _ = with_accounts()
+    token = signer().token(NOW_S)
+    for presented in (head(x_api_key=token), head(api_key=token), head(authorization=f"bearer {token}")):
+        assert admitted(callers.identify(presented, NOW_S)).id == "sa:payments/checkout"
+    assert (
+        refused(callers.identify(head(authorization=f"Bearer {token}", x_api_key="k"), NOW_S)).status == 401
+    )
+
+
+def test_listed_key_and_service_account_call_side_by_side() -> None:
+    callers, _ = with_accounts(f"keys: [{listed('sk.a.b')}]")
+    assert admitted(callers.identify(bearer("sk.a.b"), NOW_S)).id == "sk.a.b"
+    assert admitted(callers.identify(bearer(signer().token(NOW_S)), NOW_S)).id == "sa:payments/checkout"
+    reply = refused(callers.identify(bearer("sk.a.c"), NOW_S))
+    assert b"token for the audience ai-sidecar" in reply.body
+
+
+def test_token_ends_while_its_head_is_remembered() -> None:
+    callers, _ = with_accounts()
+    presented = bearer(signer().token(NOW_S))
+    first = admitted(callers.identify(presented, NOW_S))
+    assert callers.identify(presented, NOW_S + 3600) is first
+    assert b"has expired" in refused(callers.identify(presented, NOW_S + 3600 + 30)).body
+
+
+def test_keys_that_got_too_old_end_what_is_remembered() -> None:
+    callers, _ = with_accounts()
+    presented = bearer(signer().token(NOW_S, exp=NOW_S + 10 * DAY_S))
+    assert admitted(callers.identify(presented, NOW_S))
+    assert refused(callers.identify(presented, NOW_S + DAY_S)).status == 503
+
+
+def test_token_of_a_key_that_is_gone_is_refused_though_it_was_remembered() -> None:
+    callers, issuer = with_accounts()
+    presented = bearer(signer().token(NOW_S))
+    assert admitted(callers.identify(presented, NOW_S))
+    issuer.keys = read_keys(ISSUER, key_set(signer("two")), NOW_S)
+    callers.forget()
+    assert refused(callers.identify(presented, NOW_S)).status == 401
+
+
+def test_token_is_verified_once_whatever_head_it_comes_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    callers, _ = with_accounts()
+    token = signer().token(NOW_S)
+    first = callers.identify(bearer(token), NOW_S)
+    monkeypatch.setattr(service_accounts, "_JWS", None)
+    assert callers.identify(head(authorization=f"Bearer {token}", x_request_id="2"), NOW_S) is first
+
+
+def test_token_is_remembered_by_all_of_its_bytes() -> None:
+    callers, _ = with_accounts()
+    token = signer().token(NOW_S)
+    assert admitted(callers.identify(bearer(token), NOW_S))
+    for other in (token[:-4] + "AAAA", token + "A", token[:MAX_KEY_BYTES]):
+        assert refused(callers.identify(bearer(other), NOW_S)).status == 401
+
+
+def test_memory_of_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REMEMBERED_TOKENS", 3)
+    callers, _ = with_accounts()
+    for number in range(8):
+        assert admitted(callers.identify(bearer(signer().token(NOW_S, jti=str(number))), NOW_S))
+        assert len(callers._by_token) <= 3
+
+
+def test_token_of_8_kib_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    callers, _ = with_accounts()
+    longest = signer().token(NOW_S, jti="x" * 5000)
+    assert len(longest) < MAX_TOKEN_BYTES
+    assert admitted(callers.identify(bearer(longest), NOW_S))
+    monkeypatch.setattr(service_accounts, "_read_header", None)
+    reply = refused(callers.identify(bearer(signer().token(NOW_S, jti="x" * 6000)), NOW_S))
+    assert reply.body == refused(callers.identify(bearer("other"), NOW_S)).body
+
+
+def test_no_refusal_repeats_a_token() -> None:
+    callers, _ = with_accounts()
+    for token in (
+        signer().token(NOW_S, exp=1),
+        signer("two").token(NOW_S),
+        signer().token(NOW_S)[:-3] + "AAA",
+    ):
+        reply = refused(callers.identify(bearer(token), NOW_S))
+        said = reply.body + b"".join(reply.lines)
+        assert not any(part[:16].encode() in said for part in token.split("."))
+
+
+def test_without_service_accounts_their_library_is_not_loaded() -> None:
+    code = (
+        "import sys\n"
+        "from sidecar import runtime, server\n"
+        "print([name for name in ('jwt', 'cryptography') if name in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.strip() == "[]"
 
 
 class _Counting:

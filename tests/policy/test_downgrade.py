@@ -4,7 +4,8 @@ import pytest
 
 from sidecar.clock import Ticker
 from sidecar.config.model import Config
-from sidecar.policy.balances import NANO_USD, Status
+from sidecar.exchange import NANO_USD
+from sidecar.policy.balances import Status
 from sidecar.policy.budget import Budgets, Reservation
 from sidecar.policy.callers import SHARED_BUCKET, Caller
 from sidecar.policy.downgrade import UNSTATED_OUTPUT_TOKENS, cheapest_within, worst_case_nano_usd

@@ -6,8 +6,8 @@ from typing import Any
 import orjson
 import pytest
 
-from sidecar.exchange import Reply
-from sidecar.policy.balances import NANO_USD, Status
+from sidecar.exchange import NANO_USD, Reply
+from sidecar.policy.balances import Status
 from sidecar.policy.exceeded import Exceeded, refusal
 
 NEXT_DAY_S = 1_795_046_400.0  # 2026-11-19T00:00:00Z

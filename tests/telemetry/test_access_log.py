@@ -12,9 +12,9 @@ import orjson
 import pytest
 
 from sidecar.demo.provider import DemoProvider
-from sidecar.exchange import Usage
+from sidecar.exchange import CacheNote, Usage
 from sidecar.telemetry.access_log import FLUSH_LINES, MAX_WAITING_BYTES, AccessLog
-from tests.support.demo import QUESTION, STREAM, demo_provider
+from tests.support.demo import QUESTION, STREAM
 from tests.support.exchanges import finished
 from tests.support.http1 import ask
 from tests.support.raw import post
@@ -46,6 +46,7 @@ FIELDS = [
     "tokens_out",
     "tokens_cached",
     "cost_usd",
+    "cache",
 ]
 
 
@@ -99,7 +100,18 @@ def test_a_line_has_all_fields_and_the_facts_of_its_request(tmp_path: Path) -> N
         "tokens_out": 5,
         "tokens_cached": 2,
         "cost_usd": 0.0000015,
+        "cache": None,
     }
+
+
+def test_a_line_says_what_the_cache_did(tmp_path: Path) -> None:
+    log = log_of(tmp_path / "log")
+    x = finished()
+    x.cache = CacheNote("hit", "canonical", b"cache-status: sidecar; hit", "00ff")
+    log.write(x, 0.001, AT_NS)
+    log.close()
+    (line,) = lines_of(tmp_path / "log")
+    assert line["cache"] == {"result": "hit", "detail": "canonical", "key": "00ff"}
 
 
 def test_what_is_not_known_is_null(tmp_path: Path) -> None:
@@ -140,12 +152,6 @@ async def test_a_line_tells_of_each_request_that_was_served_or_refused(
     assert 0 < stream["first_token_ms"] <= stream["duration_ms"]
     assert [line["status"] for line in (bad, host, nonsense)] == [400, 403, 400]
     assert len({line["request_id"] for line in lines_of(log_path)}) == 5
-
-
-@pytest.fixture
-async def provider() -> AsyncIterator[DemoProvider]:
-    async with demo_provider() as demo:
-        yield demo
 
 
 @pytest.fixture

@@ -22,11 +22,6 @@ from sidecar.usage.store import Spent
 from tests.usage.support import MINUTE, UNIX_S, entry, labels, messages, total_of
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "usage.db"
-
-
 class Wall:
     """A wall clock that the test moves."""
 

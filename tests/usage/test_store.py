@@ -20,11 +20,6 @@ from sidecar.usage.store import (
 from tests.usage.support import MINUTE, corrupt, labels, one, row, total_of
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "usage.db"
-
-
 def opened(path: Path) -> Store:
     store = Store(str(path))
     store.open()

@@ -22,11 +22,6 @@ from tests.usage.support import (
 )
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "usage.db"
-
-
 class Clocked:
     """A writer whose clock the test moves on."""
 

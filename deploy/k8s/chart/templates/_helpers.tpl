@@ -127,7 +127,7 @@ drain: {min: 5s, max: 25s}
 {{- fail (printf "config: %s is missing: give the text of a sidecar.yaml, as by --set-file config=sidecar.yaml" .) -}}
 {{- end -}}
 {{- end -}}
-{{- range list "data" "admin" "health" -}}
+{{- range list "data" "admin" "control" "health" -}}
 {{- if hasKey ($given.listen | default dict) . -}}
 {{- fail (printf "config: listen.%s is set by the chart: remove it" .) -}}
 {{- end -}}
@@ -137,7 +137,7 @@ drain: {min: 5s, max: 25s}
 {{- end -}}
 {{- if eq .Values.mode "gateway" -}}
 {{- if ne (dig "auth" "mode" "passthrough" $given) "keys" -}}
-{{- fail "config: a gateway serves other pods, so it must know its callers: set auth.mode: keys, and list the keys" -}}
+{{- fail "config: a gateway serves other pods, so it must know its callers: set auth.mode: keys, and list the keys or auth.service_accounts" -}}
 {{- end -}}
 {{- if hasKey $given "listen" -}}
 {{- range include "ai-sidecar.gateway-hosts" . | fromJsonArray -}}
