@@ -7,7 +7,7 @@ BENCH_READY := $(VENV)/.bench-ready
 COMPILED := $(VENV)/compiled
 SOURCES := $(shell find sidecar -name '*.py') deploy/compile.py
 
-.PHONY: run test check format compiled compiled-if-possible test-compiled bench bench-quick faults torture cache-eval helm manifests lock parts clean
+.PHONY: run test check format compiled compiled-if-possible test-compiled test-k8s bench bench-quick faults torture cache-eval helm manifests lock parts clean
 
 run: $(READY)  ## the demo: three simulated regions and the sidecar before them
 	$(BIN)/sidecar demo
@@ -31,7 +31,10 @@ compiled-if-possible:
 
 test-compiled: $(COMPILED)/.ready  ## the tests against the compiled data path
 	rm -rf $(COMPILED)/tests && mkdir $(COMPILED)/tests && cp -r tests pyproject.toml $(COMPILED)/tests
-	cd $(COMPILED)/tests && ../bin/pytest --ignore tests/k8s --ignore tests/test_layers.py $(ARGS)
+	cd $(COMPILED)/tests && ../bin/pytest --ignore tests/k8s --ignore tests/cluster --ignore tests/test_layers.py $(ARGS)
+
+test-k8s: $(READY)  ## the chart on a real API server, built with Go once (10 minutes); then about 2 minutes
+	$(BIN)/python -m tests.cluster $(ARGS)
 
 bench: $(BENCH_READY) compiled-if-possible  ## beside a textbook proxy, nginx and Envoy, interleaved; about 4 minutes
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -5,8 +5,8 @@ by what it allows itself. What the provider reports settles it. A stream that wa
 without figures is settled at what was delivered, about a token for each event.
 
 In a fleet limits and budgets are leases of what all sidecars share. Where a lease has run out a request waits
-for more of it, before `admit` and before `reserve`. Between tries nothing is waited for; a local share of what
-the fleet has left stands in.
+for more of it, before `admit` and before `reserve`. Between tries nothing is waited for; a local share of
+what the fleet has left stands in.
 """
 
 import asyncio

@@ -13,20 +13,20 @@ ROOT = Path(__file__).parent.parent / "sidecar"
 
 ENTRY_POINTS = {"__main__", "cli", "commands", "run", "server", "admin", "demo", "k8s", "waiting"}
 ONE_REQUEST = {
-    *("settlement", "sender", "pins", "accounts"),
+    *("settlement", "sender", "pins", "accounts", "caching", "cache_tiers", "lookup"),
     *("runtime", "proxy", "lane", "answer", "attempt", "gate", "lessons", "routing", "tries"),
-    *("break_glass", "catalog", "model_list", "explain", "standing", "quote"),
+    *("break_glass", "catalog", "issuer", "model_list", "explain", "standing", "quote"),
 }
 PACKAGES = {"fleet", "downstream", "upstream", "telemetry", "config", "policy", "usage", "cache"}
 FOUNDATIONS = {
     *("exchange", "headers", "openai", "sse", "errors", "flow", "clock", "tasks", "quantiles", "lean"),
-    *("splice", "resume", "large_body", "events"),
+    *("splice", "resume", "large_body", "events", "labels"),
 }
 LAYERS = (ENTRY_POINTS, ONE_REQUEST, PACKAGES, FOUNDATIONS)
 # What every package may know of the configuration: its types, never how they are read.
 CONFIG_TYPES = {
     f"sidecar.config.{name}"
-    for name in ("model", "addresses", "values", "secrets", "instants", "break_glass")
+    for name in ("model", "cache", "addresses", "auth", "values", "secrets", "instants", "break_glass")
 }
 SYNCHRONOUS = (
     "events",
@@ -36,6 +36,8 @@ SYNCHRONOUS = (
     *("explain", "standing", "quote"),
     *("cache.canonical", "cache.english", "cache.guards", "cache.eligibility", "cache.key", "cache.control"),
     *("cache.recording", "cache.replay", "cache.store", "cache.answers"),
+    *("cache.agreement", "cache.wording", "cache.shadow"),
+    *("cache.lexicon", "cache.sameness", "cache.vectors"),
     "large_body",
     "break_glass",
     "catalog",
@@ -44,6 +46,8 @@ SYNCHRONOUS = (
     "headers",
     "errors",
     "exchange",
+    *("policy.callers", "policy.service_accounts"),
+    "labels",
     "quantiles",
     "splice",
     "resume",

@@ -5,34 +5,43 @@ answer is offered when it is complete; a Bypass is neither looked up nor offered
 again (no-cache, too old, no usage in it), the stored answer stays until the new one replaces it.
 
 Who calls this offers only whole answers of status 200 that the routed model gave from one target: not a
-fallback's, not one that was resumed, not one whose caller had left before its end.
+fallback's, not one that was gone on with from elsewhere.
+
+A false hit that somebody reports is dropped and pinned: from then on what is stored under that digest answers
+the very words it was given for, and no others.
 """
 
-from sidecar.cache.control import Directives, not_cached
+from collections import OrderedDict
+
+from sidecar.cache.control import Directives
 from sidecar.cache.eligibility import Bypass
 from sidecar.cache.key import Key, Place, key_of
 from sidecar.cache.recording import Record
 from sidecar.cache.replay import Answer
 from sidecar.cache.store import Entry, Store
-from sidecar.config.model import Cache as CacheConfig
-from sidecar.exchange import Exchange, Reply
+from sidecar.config.cache import Cache as CacheConfig
+from sidecar.exchange import Exchange
 from sidecar.openai import Call
 
 # What was stored together must not expire together: the time to live is up to a tenth shorter.
 _JITTER = 0.1
+MAX_PINS = 1000
 
 
 class Hit:
-    """A stored answer. `tier`: exact for the very same words, canonical for others of the same form."""
+    """A stored answer. `tier`: exact for the very same words, canonical for others of the same form, semantic
+    for others that mean the same. `key` is the request's, `digest` what the answer is stored under."""
 
-    __slots__ = ("_entry", "age_s", "key", "tier", "ttl_s")
+    __slots__ = ("_entry", "age_s", "digest", "key", "tier", "took_s", "ttl_s")
 
-    def __init__(self, key: Key, entry: Entry, now_s: float) -> None:
+    def __init__(self, key: Key, digest: bytes, entry: Entry, tier: str, now_s: float) -> None:
         self.key = key
+        self.digest = digest
         self._entry = entry
-        self.tier = "exact" if entry.exact == key.exact else "canonical"
-        self.age_s = now_s - entry.stored_s
+        self.tier = tier
+        self.age_s = max(0.0, now_s - entry.stored_s)
         self.ttl_s = entry.expires_s - now_s
+        self.took_s = entry.took_s  # the provider, until it was whole
 
     def answer(self, kind: str) -> Answer:
         """The answer, read for its replay."""
@@ -50,10 +59,11 @@ class Miss:
 
 
 class AnswerCache:
-    """The cache of this process, for one `cache` of the configuration."""
+    """The answers in memory, for one `cache` of the configuration."""
 
     def __init__(self, config: CacheConfig) -> None:
         self.store = Store(config.max_bytes)
+        self._pins: OrderedDict[bytes, None] = OrderedDict()  # the oldest first
         self.configure(config)
 
     def configure(self, config: CacheConfig) -> None:
@@ -64,14 +74,8 @@ class AnswerCache:
 
     def lookup(
         self, x: Exchange, call: Call, place: Place, directives: Directives, now_s: float
-    ) -> Hit | Miss | Bypass | Reply:
-        """Look a request up. A Reply (504) only to only-if-cached, where there is no hit."""
-        found = self._find(x, call, place, directives, now_s)
-        return not_cached() if directives.only_if_cached and not isinstance(found, Hit) else found
-
-    def _find(
-        self, x: Exchange, call: Call, place: Place, directives: Directives, now_s: float
     ) -> Hit | Miss | Bypass:
+        """Look a request up."""
         if directives.no_store:
             return _NO_STORE
         key = key_of(
@@ -85,22 +89,69 @@ class AnswerCache:
         )
         if isinstance(key, Bypass):
             return key
-        if directives.no_cache:
-            return Miss(key, "request")
+        return Miss(key, "request") if directives.no_cache else self.recall(key, call, directives, now_s)
+
+    def recall(self, key: Key, call: Call, directives: Directives, now_s: float) -> Hit | Miss:
+        """What is stored under a key, as far as this request may have it."""
         entry = self.store.get(key.digest, now_s)
         if entry is None:
             return Miss(key, "miss")
+        is_exact = entry.exact == key.exact
+        if not is_exact and (not directives.tier or key.digest in self._pins):
+            return Miss(key, "miss")
+        tier = "exact" if is_exact else "canonical"
+        return self._given(key, key.digest, entry, tier, call, directives, now_s)
+
+    def of_same_meaning(
+        self, key: Key, digest: bytes, call: Call, directives: Directives, now_s: float
+    ) -> Hit | Miss | None:
+        """What is stored under the digest of another question that means the same; None if nothing is."""
+        entry = self.store.get(digest, now_s)
+        if entry is None or digest in self._pins:
+            return None
+        return self._given(key, digest, entry, "semantic", call, directives, now_s)
+
+    def holds(self, digest: bytes, now_s: float) -> bool:
+        """Whether an answer is stored under a digest."""
+        return self.store.get(digest, now_s) is not None
+
+    def _given(
+        self,
+        key: Key,
+        digest: bytes,
+        entry: Entry,
+        tier: str,
+        call: Call,
+        directives: Directives,
+        now_s: float,
+    ) -> Hit | Miss:
         if directives.max_age_s is not None and now_s - entry.stored_s > directives.max_age_s:
             return Miss(key, "request")
         if not entry.has_usage and (not call.stream or call.asks_for_usage):
             # It came as a stream without figures, which every plain answer has.
             return Miss(key, "miss")
-        return Hit(key, entry, now_s)
+        return Hit(key, digest, entry, tier, now_s)
 
-    def offer(self, key: Key, record: Record, now_s: float) -> bool:
-        """Keep an answer for the time to live; False if it is too large."""
-        ttl_s = self._ttl_s * (1 - _JITTER * key.digest[0] / 256)
-        return self.store.put(key, record.content, record.has_usage, now_s, ttl_s)
+    def time_to_live_s(self, key: Key) -> float:
+        """How long an answer to this is kept."""
+        return self._ttl_s * (1 - _JITTER * key.digest[0] / 256)
+
+    def offer(self, key: Key, record: Record, now_s: float, took_s: float = 0.0) -> bool:
+        """Keep an answer for the time to live; False if it is too large. `took_s`: until it was whole."""
+        expires_s = now_s + self.time_to_live_s(key)
+        return self.store.put(key, Entry(key, record.content, record.has_usage, now_s, expires_s, took_s))
+
+    def pin(self, digest: bytes) -> bool:
+        """A false hit: drop the answer, and let what is stored there next serve its own words only. Returns
+        whether there was one."""
+        self._pins[digest] = None
+        if len(self._pins) > MAX_PINS:
+            self._pins.popitem(last=False)
+        return bool(self.store.purge(digest))
+
+    def is_pinned(self, digest: bytes) -> bool:
+        """Whether a false hit was reported of it."""
+        return digest in self._pins
 
 
 _NO_STORE = Bypass("no-store")

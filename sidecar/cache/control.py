@@ -7,9 +7,15 @@ A POST is cached here because the operator said so; the caller may narrow that f
     max-age=N       no answer older than N seconds; also allows what a temperature would forbid
     only-if-cached  504 rather than a question to the provider
 
+    x-sidecar-cache: exact | canonical | semantic     no tier further than this one
+    x-sidecar-cache-threshold: 0.97                   closer than configured; never further
+
 max-stale and min-fresh are ignored, as a cache may: nothing stale is ever given, and no answer changes at the
-moment it expires. A max-age that cannot be read counts as 0: the caller wanted a limit.
+moment it expires. A max-age that cannot be read counts as 0, a tier as exact, a threshold as 1: the caller
+wanted a limit.
 """
+
+from collections.abc import Mapping
 
 from sidecar.errors import refuse
 from sidecar.exchange import Reply
@@ -19,29 +25,52 @@ _MAX_AGE_S = 2**31
 _MAX_CHARS = 1024
 
 
-class Directives:
-    """The directives of one request; `max_age_s` None where the caller sets no limit."""
+# The tiers of the cache, the narrowest first.
+TIERS = (b"exact", b"canonical", b"semantic")
+_EVERY_TIER = len(TIERS) - 1
 
-    __slots__ = ("max_age_s", "no_cache", "no_store", "only_if_cached")
+
+class Directives:
+    """The directives of one request; `max_age_s` None where the caller sets no limit.
+
+    `tier` is the place in TIERS of the furthest that may answer, `threshold` the least cosine.
+    """
+
+    __slots__ = ("max_age_s", "no_cache", "no_store", "only_if_cached", "threshold", "tier")
 
     def __init__(self) -> None:
         self.no_store = False
         self.no_cache = False
         self.only_if_cached = False
         self.max_age_s: int | None = None
+        self.tier = _EVERY_TIER
+        self.threshold = 0.0
 
 
 NONE = Directives()  # nearly every request; read only
 
 
-def directives_of(value: bytes | None) -> Directives:
-    """Read the value of a Cache-Control header; None where there is no such header."""
-    if value is None:
+def directives_of(fields: Mapping[bytes, bytes]) -> Directives:
+    """Read the header fields that speak to the cache."""
+    control, tier = fields.get(b"cache-control"), fields.get(b"x-sidecar-cache")
+    threshold = fields.get(b"x-sidecar-cache-threshold")
+    if control is None and tier is None and threshold is None:
         return NONE
     found = Directives()
+    if control is not None:
+        _read_control(control, found)
+    if tier is not None:
+        tier = tier.strip().lower()
+        found.tier = TIERS.index(tier) if tier in TIERS else 0
+    if threshold is not None:
+        found.threshold = _cosine(threshold)
+    return found
+
+
+def _read_control(value: bytes, found: Directives) -> None:
     if len(value) > _MAX_CHARS:
         found.no_store = True  # who says so much must be heard to the end, or kept out
-        return found
+        return
     for part in value.split(b","):
         name, _, argument = part.partition(b"=")
         name = name.strip().lower()
@@ -54,7 +83,14 @@ def directives_of(value: bytes | None) -> Directives:
         elif name == b"max-age":
             age_s = _seconds(argument.strip())
             found.max_age_s = age_s if found.max_age_s is None else min(age_s, found.max_age_s)
-    return found
+
+
+def _cosine(value: bytes) -> float:
+    try:
+        cosine = float(value)
+    except ValueError:
+        return 1.0
+    return cosine if 0 <= cosine <= 1 else 1.0
 
 
 def _seconds(argument: bytes) -> int:
@@ -73,7 +109,7 @@ _BYPASSED = b"cache-status: sidecar; fwd=bypass; detail=%b"
 
 
 def hit_lines(age_s: float, ttl_s: float, tier: str) -> list[bytes]:
-    """The header lines of an answer out of the cache; `tier` is exact or canonical."""
+    """The header lines of an answer out of the cache."""
     return [_HIT % (max(0, int(ttl_s)), tier.encode()), b"age: %d" % max(0, int(age_s))]
 
 

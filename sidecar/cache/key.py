@@ -37,19 +37,19 @@ class Place:
 class Key:
     """Where to look, and what else may be of use to do so.
 
-    `exact` tells the very same words from others of the same form. `partition` and `text` (the form, or the
-    words) are for a search by meaning: only within the partition.
+    `exact` tells the very same words from others of the same form. `partition` and `words`, the user's last,
+    are for a search by meaning: only within the partition.
     """
 
-    __slots__ = ("digest", "exact", "partition", "route", "scope", "text")
+    __slots__ = ("digest", "exact", "partition", "route", "scope", "words")
 
-    def __init__(self, place: Place, partition: bytes, digest: bytes, exact: bytes, text: str) -> None:
+    def __init__(self, place: Place, partition: bytes, digest: bytes, exact: bytes, words: str) -> None:
         self.scope = place.scope
         self.route = place.route
         self.partition = partition
         self.digest = digest
         self.exact = exact
-        self.text = text
+        self.words = words
 
 
 def scope_of(shared_by: str, credential: str, team: str, regions: tuple[str, ...]) -> bytes:
@@ -93,17 +93,18 @@ _AMBIGUOUS = Bypass("ambiguous")
 def _digest(place: Place, target: bytes, turn: Turn, form: str | None) -> Key:
     decisive = orjson.dumps([place.route, place.model, turn.rest], option=orjson.OPT_SORT_KEYS)
     # Fixed length, told length, JSON: no two requests write the same bytes.
-    head = b"%b%b%b %d %b" % (_STAMP, VERSION, place.scope, len(target), target)
+    head = b"%b%b %d %b" % (STAMP, place.scope, len(target), target)
     partition = blake2b(head + decisive, digest_size=_DIGEST_BYTES).digest()
     words = turn.text.encode()
     exact = blake2b(words, digest_size=_EXACT_BYTES).digest()
     wanted = b"=" + words if form is None else b"~" + form.encode()
     digest = blake2b(partition + wanted, digest_size=_DIGEST_BYTES).digest()
-    return Key(place, partition, digest, exact, turn.text if form is None else form)
+    return Key(place, partition, digest, exact, turn.text)
 
 
-# Changes with the form of a record (recording.py): none of the old ones is found then.
-_STAMP = b"answer 1 form "
+# Changes with the form of a record (recording.py) and with the rules of canonical.py: nothing that was stored
+# before is found then.
+STAMP = b"answer 1 form " + VERSION
 
 _COLON = re.compile(rb'"\s*:')
 _ESCAPED_COLON = re.compile(rb"\\u00(?:3[aA]|20)")

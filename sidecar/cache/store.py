@@ -16,26 +16,46 @@ from sidecar.cache.key import Key
 # Below it a text hardly shrinks. Level 1 halves 4 KB of JSON in 28 µs; higher levels win 10 % in twice that.
 COMPRESS_FROM_BYTES = 1024
 MAX_SHARE = 8
-# Around its bytes: the Entry with its times (136), two digests (112), its place in the dictionary; 305 to 350
+# Around its bytes: the Entry with its times (168), two digests (112), its place in the dictionary; 337 to 382
 # as the dictionary fills and grows, by tracemalloc.
-OVERHEAD_BYTES = 352
+OVERHEAD_BYTES = 384
 
 
 class Entry:
     """One stored answer. Times are monotonic seconds; `exact` is the digest of the words it was given for.
 
-    `has_usage`: the provider's figures are in it, as a plain answer needs them.
+    `has_usage`: the provider's figures are in it, as a plain answer needs them. `took_s`: how long it took
+    until it was whole.
     """
 
-    __slots__ = ("_data", "_is_compressed", "exact", "expires_s", "has_usage", "route", "scope", "stored_s")
+    __slots__ = (
+        "_data",
+        "_is_compressed",
+        "exact",
+        "expires_s",
+        "has_usage",
+        "route",
+        "scope",
+        "stored_s",
+        "took_s",
+    )
 
-    def __init__(self, key: Key, record: bytes, has_usage: bool, stored_s: float, expires_s: float) -> None:
+    def __init__(
+        self,
+        key: Key,
+        record: bytes,
+        has_usage: bool,
+        stored_s: float,
+        expires_s: float,
+        took_s: float = 0.0,
+    ) -> None:
         self.exact = key.exact
         self.scope = key.scope
         self.route = key.route
         self.has_usage = has_usage
         self.stored_s = stored_s
         self.expires_s = expires_s
+        self.took_s = took_s
         self._data = record
         self._is_compressed = False
         if len(record) > COMPRESS_FROM_BYTES:
@@ -100,9 +120,8 @@ class Store:
         self._entries.move_to_end(digest)
         return entry
 
-    def put(self, key: Key, record: bytes, has_usage: bool, now_s: float, ttl_s: float) -> bool:
+    def put(self, key: Key, entry: Entry) -> bool:
         """Keep an answer, in place of the one stored under that key; False if it is too large."""
-        entry = Entry(key, record, has_usage, now_s, now_s + ttl_s)
         size = entry.size_bytes
         if size > self.max_entry_bytes:
             self.stats.refused += 1

@@ -6,7 +6,7 @@ at as a figure only.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha1
 from random import Random
 from typing import Any, NamedTuple, TypeVar
@@ -17,7 +17,8 @@ from sidecar.cache.answers import AnswerCache, Hit, Miss
 from sidecar.cache.control import NONE
 from sidecar.cache.key import Key, Place, scope_of
 from sidecar.cache.recording import Record, record_of
-from sidecar.config.model import Cache as CacheConfig
+from sidecar.cache.sameness import differs, features, may_mean
+from sidecar.config.cache import Cache as CacheConfig
 from tests.cache.support import asking, key, plain, request
 from tests.support.vectors import Vector, load
 
@@ -50,15 +51,25 @@ def is_hit(pair: Vector, match: str) -> bool:
     return isinstance(first, Key) and isinstance(second, Key) and first.digest == second.digest
 
 
+def is_allowed(pair: Vector) -> bool:
+    """Whether the guards let one answer serve both texts, however near they are."""
+    one, other = pair["text_a"], pair["text_b"]
+    return may_mean(one) and may_mean(other) and not differs(features(one), features(other))
+
+
+def similarity(pair: Vector, embed: Callable[[str], Any]) -> float:
+    """The cosine of the two texts, as the cache embeds them."""
+    return float(embed(features(pair["text_a"]).asked) @ embed(features(pair["text_b"]).asked))
+
+
 def measure(pairs: list[Vector], match: str) -> Figures:
-    same = [pair for pair in pairs if pair["same"]]
-    different = [pair for pair in pairs if not pair["same"]]
-    return Figures(
-        len(same),
-        sum(is_hit(pair, match) for pair in same),
-        len(different),
-        sum(is_hit(pair, match) for pair in different),
-    )
+    return count(pairs, [is_hit(pair, match) for pair in pairs])
+
+
+def count(pairs: list[Vector], hits: list[bool]) -> Figures:
+    same = [is_hit for pair, is_hit in zip(pairs, hits, strict=True) if pair["same"]]
+    different = [is_hit for pair, is_hit in zip(pairs, hits, strict=True) if not pair["same"]]
+    return Figures(len(same), sum(same), len(different), sum(different))
 
 
 def halves(name: str) -> dict[str, list[Vector]]:

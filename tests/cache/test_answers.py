@@ -5,13 +5,12 @@ from typing import Any
 import orjson
 import pytest
 
-from sidecar.cache.answers import AnswerCache, Hit, Miss
+from sidecar.cache.answers import MAX_PINS, AnswerCache, Hit, Miss
 from sidecar.cache.control import NONE, Directives, directives_of
 from sidecar.cache.eligibility import Bypass
 from sidecar.cache.key import Place, scope_of
 from sidecar.cache.recording import Record, Recording, record_of
-from sidecar.config.model import Cache as CacheConfig
-from sidecar.exchange import Reply
+from sidecar.config.cache import Cache as CacheConfig
 from tests.cache.support import HERE, Json, asking, plain, request, streamed
 
 TTL_S = 1000.0
@@ -28,9 +27,13 @@ def ask(
     now_s: float = 0.0,
     said: bytes | None = None,
     place: Place = HERE,
-) -> Hit | Miss | Bypass | Reply:
+) -> Hit | Miss | Bypass:
     x, call = request(document or asking())
-    return of.lookup(x, call, place, directives_of(said), now_s)
+    return of.lookup(x, call, place, directives_of(fields_of(said)), now_s)
+
+
+def fields_of(said: bytes | None) -> dict[bytes, bytes]:
+    return {} if said is None else {b"cache-control": said}
 
 
 def fill(of: AnswerCache, text: str = "Six.", document: Json | None = None, now_s: float = 0.0) -> None:
@@ -124,17 +127,6 @@ def test_max_age_allows_a_temperature() -> None:
     assert isinstance(ask(one, warm), Bypass)
 
 
-def test_only_if_cached_is_a_hit_or_a_504() -> None:
-    one = cache()
-    for document, said in ((asking(), b"only-if-cached"), (asking(n=2), b"only-if-cached")):
-        found = ask(one, document, said=said)
-        assert isinstance(found, Reply) and found.status == 504
-    fill(one)
-    assert isinstance(ask(one, said=b"only-if-cached"), Hit)
-    assert isinstance(ask(one, said=b"only-if-cached, no-cache"), Reply)
-    assert isinstance(ask(one, said=b"only-if-cached, no-store"), Reply)
-
-
 def test_an_answer_without_figures_serves_only_who_needs_none() -> None:
     one = cache()
     missed = ask(one, asking(stream=True))
@@ -188,5 +180,59 @@ def test_another_configuration_goes_on_with_what_there_is() -> None:
 
 def test_directives_of_one_request_are_not_those_of_the_next() -> None:
     assert isinstance(NONE, Directives)
-    directives_of(b"no-cache, no-store, max-age=1")
+    directives_of(fields_of(b"no-cache, no-store, max-age=1"))
     assert (NONE.no_cache, NONE.no_store, NONE.max_age_s) == (False, False, None)
+
+
+OTHER_WORDS = asking("how can I boil an egg")
+
+
+def test_a_caller_may_ask_for_its_own_words_only() -> None:
+    one = cache()
+    fill(one)
+    x, call = request(OTHER_WORDS)
+    assert isinstance(one.lookup(x, call, HERE, NONE, 0.0), Hit)
+    narrow = directives_of({b"x-sidecar-cache": b"exact"})
+    assert isinstance(one.lookup(x, call, HERE, narrow, 0.0), Miss)
+    same, call = request(asking())
+    assert isinstance(one.lookup(same, call, HERE, narrow, 0.0), Hit)
+
+
+def test_a_reported_false_hit_is_dropped_and_never_given_for_other_words_again() -> None:
+    one = cache()
+    fill(one)
+    found = ask(one, OTHER_WORDS)
+    assert isinstance(found, Hit) and found.tier == "canonical"
+    assert one.pin(found.digest)
+    assert isinstance(ask(one), Miss)
+    fill(one)
+    assert isinstance(ask(one), Hit)
+    assert isinstance(ask(one, OTHER_WORDS), Miss)
+
+
+def test_pins_are_bounded() -> None:
+    one = cache()
+    assert not one.pin(b"first")
+    for index in range(MAX_PINS):
+        one.pin(b"%d" % index)
+    assert not one.is_pinned(b"first")
+    assert one.is_pinned(b"0")
+
+
+def test_an_answer_to_another_question_is_given_only_where_it_would_be_given_to_its_own() -> None:
+    one = cache()
+    fill(one, now_s=0.0)
+    stored, other = ask(one), ask(one, asking("Boiling eggs, how is it done?"))
+    assert isinstance(stored, Hit) and isinstance(other, Miss)
+    _, call = request(asking())
+
+    def found(said: bytes | None = None) -> object:
+        directives = directives_of(fields_of(said))
+        return one.of_same_meaning(other.key, stored.digest, call, directives, 60.0)
+
+    hit = found()
+    assert isinstance(hit, Hit) and (hit.tier, hit.digest) == ("semantic", stored.digest)
+    assert isinstance(found(b"max-age=30"), Miss)
+    one.pin(stored.digest)
+    fill(one)
+    assert found() is None

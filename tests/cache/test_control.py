@@ -7,7 +7,7 @@ from sidecar.cache.control import bypass_line, directives_of, hit_lines, miss_li
 
 
 def read(value: bytes | None) -> tuple[bool, bool, bool, int | None]:
-    found = directives_of(value)
+    found = directives_of({} if value is None else {b"cache-control": value})
     return found.no_store, found.no_cache, found.only_if_cached, found.max_age_s
 
 
@@ -43,6 +43,32 @@ def test_an_age_that_cannot_be_read_is_none_at_all(value: bytes) -> None:
 
 def test_an_endless_header_keeps_the_request_out() -> None:
     assert read(b"x=" + b"y" * 5000 + b", no-cache")[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "tier"),
+    [(b"exact", 0), (b" Canonical ", 1), (b"semantic", 2), (b"", 0), (b"all", 0), (b"exact, semantic", 0)],
+)
+def test_a_caller_may_name_the_furthest_tier_and_what_is_unknown_is_the_nearest(
+    value: bytes, tier: int
+) -> None:
+    assert directives_of({b"x-sidecar-cache": value}).tier == tier
+
+
+@pytest.mark.parametrize(
+    ("value", "threshold"),
+    [
+        (b"0.97", 0.97),
+        (b" 1 ", 1.0),
+        (b"0", 0.0),
+        (b"-1", 1.0),
+        (b"1.01", 1.0),
+        (b"nan", 1.0),
+        (b"high", 1.0),
+    ],
+)
+def test_a_threshold_that_cannot_be_read_is_the_strictest(value: bytes, threshold: float) -> None:
+    assert directives_of({b"x-sidecar-cache-threshold": value}).threshold == threshold
 
 
 def test_a_hit_tells_its_age_and_how_long_it_lasts() -> None:

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from sidecar.cache.key import Key, Place
-from sidecar.cache.store import COMPRESS_FROM_BYTES, MAX_SHARE, OVERHEAD_BYTES, Store
+from sidecar.cache.store import COMPRESS_FROM_BYTES, MAX_SHARE, OVERHEAD_BYTES, Entry, Store
 
 BUDGET = 64 * 1024
 PLACE = Place(b"scope", "auto", "p/m")
@@ -21,7 +21,7 @@ def key(name: str, place: Place = PLACE) -> Key:
 
 
 def put(store: Store, name: str, record: bytes = SMALL, *, now_s: float = 0.0, ttl_s: float = 60.0) -> bool:
-    return store.put(key(name), record, True, now_s, ttl_s)
+    return store.put(key(name), Entry(key(name), record, True, now_s, now_s + ttl_s))
 
 
 def get(store: Store, name: str, now_s: float = 0.0) -> bytes | None:
@@ -131,7 +131,7 @@ def test_purges_by_key_by_route_by_scope_and_all() -> None:
 
     def fill() -> None:
         for name, place in places.items():
-            store.put(key(name, place), SMALL, True, 0.0, 60.0)
+            store.put(key(name, place), Entry(key(name, place), SMALL, True, 0.0, 60.0))
 
     fill()
     assert store.purge(key("a").digest) == 1
@@ -189,7 +189,7 @@ def test_memory_is_what_is_counted(entries: int) -> None:
         before = tracemalloc.get_traced_memory()[0]
         for index in range(entries):
             owned = Key(PLACE, b"partition", os.urandom(16), os.urandom(8), "text")
-            store.put(owned, os.urandom(200), True, index + 0.5, 3600.5)
+            store.put(owned, Entry(owned, os.urandom(200), True, index + 0.5, 3600.5 + index, index + 0.25))
         used = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()

@@ -1,0 +1,289 @@
+"""The answer cache in the way of real requests: real clients, real sockets, a simulated provider behind."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import orjson
+import pytest
+from openai import AsyncOpenAI
+
+from sidecar.demo.provider import DemoProvider
+from tests.support.running import Running, config_for, running
+from tests.support.waiting import until
+
+PROMPT = "How do I boil an egg?"
+SAME = "how can I boil an egg"
+DAY = {"include_usage": True}
+
+
+def body(prompt: str = PROMPT, **more: Any) -> dict[str, Any]:
+    return {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": prompt}], **more}
+
+
+@pytest.fixture
+async def cached(provider: DemoProvider) -> AsyncIterator[Running]:
+    async with running(config_for(provider.url, cache={})) as started:
+        yield started
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+async def post(
+    http: aiohttp.ClientSession, to: Running, document: dict[str, Any], **headers: str
+) -> tuple[aiohttp.ClientResponse, bytes]:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    async with http.post(f"{to.url}/chat/completions", json=document, headers=named) as response:
+        return response, await response.read()
+
+
+async def status(http: aiohttp.ClientSession, to: Running, document: dict[str, Any], **headers: str) -> str:
+    response, _ = await post(http, to, document, **headers)
+    return response.headers.get("cache-status", "")
+
+
+async def test_the_second_asking_costs_no_call(
+    cached: Running, provider: DemoProvider, http: aiohttp.ClientSession
+) -> None:
+    first, told = await post(http, cached, body())
+    again, repeated = await post(http, cached, body(SAME))
+    assert first.headers["cache-status"] == "sidecar; fwd=miss; stored"
+    assert again.headers["cache-status"].startswith("sidecar; hit; ttl=")
+    assert again.headers["cache-status"].endswith("detail=canonical")
+    assert again.headers["age"] == "0"
+    assert again.headers["x-sidecar-attempts"] == "0"
+    one, other = orjson.loads(told), orjson.loads(repeated)
+    assert one.pop("id") != other.pop("id")
+    one.pop("created"), other.pop("created")
+    assert one == other
+    assert len(provider.requests) == 1
+
+
+@pytest.mark.parametrize("streamed_first", [True, False])
+async def test_streamed_and_plain_answers_serve_each_other(
+    cached: Running, provider: DemoProvider, streamed_first: bool
+) -> None:
+    async with AsyncOpenAI(base_url=cached.url, api_key="sk-caller", max_retries=0) as client:
+        plain, streamed = {"stream": False}, {"stream": True, "stream_options": DAY}
+        texts, usages = [], []
+        for more in (streamed, plain, streamed) if streamed_first else (plain, streamed, plain):
+            answer: Any = await client.chat.completions.create(**body(**more))
+            if more["stream"]:
+                chunks = [chunk async for chunk in answer]
+                texts.append("".join(c.choices[0].delta.content or "" for c in chunks if c.choices))
+                usages.append(chunks[-1].usage)
+                assert len({chunk.id for chunk in chunks}) == 1
+            else:
+                texts.append(answer.choices[0].message.content)
+                usages.append(answer.usage)
+    assert len(set(texts)) == 1 and texts[0]
+    assert usages[0] == usages[1] == usages[2]
+    assert usages[0] is not None
+    assert len(provider.requests) == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_hundred_at_once_are_one_call(cached: Running, provider: DemoProvider, stream: bool) -> None:
+    provider.scenario.update({"first_token_s": 0.2, "head_s": 0.1})
+    document = body(stream=stream)
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+        answers = await asyncio.gather(*(post(http, cached, document) for _ in range(100)))
+    assert len(provider.requests) == 1
+    assert len({told for _, told in answers}) == 1
+    told = [response.headers["cache-status"] for response, _ in answers]
+    assert told.count("sidecar; fwd=miss; collapsed") == 99
+
+
+async def test_who_comes_late_gets_the_whole_stream_and_the_first_may_leave(
+    cached: Running, provider: DemoProvider, http: aiohttp.ClientSession
+) -> None:
+    provider.scenario.update({"tokens": 30, "token_interval_s": 0.02})
+    document = body(stream=True)
+    first = await http.post(f"{cached.url}/chat/completions", json=document)
+    await first.content.readuntil(b"\n\n")
+    late = asyncio.create_task(post(http, cached, document))
+    await until(lambda: cached.sidecar.metrics.in_flight == 2)
+    first.close()
+    response, told = await late
+    assert response.headers["cache-status"].endswith("collapsed")
+    assert told.count(b"data: ") > 30 and told.endswith(b"data: [DONE]\n\n")
+    assert len(provider.requests) == 1
+    assert "hit" in await status(http, cached, document)
+
+
+async def test_when_all_have_left_the_provider_is_let_go(
+    cached: Running, provider: DemoProvider, http: aiohttp.ClientSession
+) -> None:
+    provider.scenario.update({"tokens": 10_000, "token_interval_s": 0.01})
+    document = body(stream=True)
+    callers = [await http.post(f"{cached.url}/chat/completions", json=document) for _ in range(3)]
+    assert len(provider.requests) == 1
+    for caller in callers:
+        caller.close()
+    await until(lambda: cached.sidecar.metrics.in_flight == 0)
+    provider.scenario.update({"tokens": 3})
+    assert "fwd=miss" in await status(http, cached, body())
+
+
+async def test_a_failure_is_told_to_all_who_asked_and_not_kept(
+    cached: Running, provider: DemoProvider, http: aiohttp.ClientSession
+) -> None:
+    provider.scenario.update({"error_ratio": 1.0, "head_s": 0.1})
+    answers = await asyncio.gather(*(post(http, cached, body()) for _ in range(5)))
+    assert {response.status for response, _ in answers} == {500}
+    assert len(provider.requests) == 1
+    provider.scenario.update({"error_ratio": 0.0})
+    assert "fwd=miss" in await status(http, cached, body())
+
+
+@pytest.mark.parametrize(
+    ("knobs", "reason"),
+    [
+        ({"tool_call": True}, "tools"),
+        ({"finish_reason": "length"}, "finish"),
+        ({"cut_after_events": 3}, "cut"),
+        ({"error_at_event": 3}, "failed"),
+        ({"stall_after_events": 3}, "cut"),
+    ],
+)
+async def test_what_is_not_whole_and_clean_is_not_kept(
+    provider: DemoProvider, http: aiohttp.ClientSession, knobs: dict[str, Any], reason: str
+) -> None:
+    tree = config_for(provider.url, cache={}, provider={"timeouts": {"idle": "200ms"}})
+    async with running(tree) as here:
+        provider.scenario.update({"tokens": 10, **knobs})
+        for _ in range(2):
+            try:
+                assert "fwd=miss" in await status(http, here, body(stream=True))
+            except aiohttp.ClientError:
+                pass
+        assert len(provider.requests) == 2
+        await until(lambda: here.sidecar.metrics.requests == 2)
+        counted = {key: row.requests for key, row in here.sidecar.metrics.cache_rows.items()}
+        assert counted == {("", "miss", reason): 2}
+
+
+async def test_directives_of_the_caller(
+    cached: Running, provider: DemoProvider, http: aiohttp.ClientSession
+) -> None:
+    response, told = await post(http, cached, body(), cache_control="only-if-cached")
+    assert response.status == 504 and orjson.loads(told)["error"]["code"] == "not_cached"
+    assert await status(http, cached, body(), cache_control="no-store") == (
+        "sidecar; fwd=bypass; detail=no-store"
+    )
+    assert "fwd=miss" in await status(http, cached, body())
+    assert "hit" in await status(http, cached, body(), cache_control="only-if-cached")
+    assert await status(http, cached, body(), cache_control="no-cache") == "sidecar; fwd=request; stored"
+    assert "fwd=request" in await status(http, cached, body(), cache_control="max-age=0")
+    assert "fwd=miss" in await status(http, cached, body(SAME), x_sidecar_cache="exact")
+    assert len(provider.requests) == 5
+
+
+async def test_what_varies_by_its_nature_is_passed_by(cached: Running, http: aiohttp.ClientSession) -> None:
+    for more, reason in (
+        ({"temperature": 1}, "temperature"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        ({"n": 2}, "choices"),
+        ({"logprobs": True}, "logprobs"),
+    ):
+        assert await status(http, cached, body(**more)) == f"sidecar; fwd=bypass; detail={reason}"
+
+
+async def test_a_fallbacks_answer_is_given_but_not_kept(
+    provider: DemoProvider, http: aiohttp.ClientSession
+) -> None:
+    models = {"first": {"provider": "p", "fallback": ["second"]}, "*": {"provider": "p"}}
+    tree = config_for(provider.url, cache={}, models=models, provider={"retry": {"attempts": 2}})
+    async with running(tree) as here:
+        provider.scenario.update({"error_ratio": 1.0, "error_models": ["first"]})
+        response, _ = await post(http, here, {**body(), "model": "first"})
+        assert (response.status, response.headers["x-sidecar-model"]) == (200, "second")
+        provider.scenario.update({"error_ratio": 0.0})
+        response, _ = await post(http, here, {**body(), "model": "first"})
+        assert response.headers["cache-status"] == "sidecar; fwd=miss; stored"
+        assert response.headers["x-sidecar-model"] == "first"
+
+
+async def test_callers_share_answers_by_key_or_by_team(
+    provider: DemoProvider, http: aiohttp.ClientSession
+) -> None:
+    listed = {"ann": ("ann-key", "red"), "bob": ("bob-key", "red"), "cyd": ("cyd-key", "blue")}
+    keys = [
+        {"id": name, "team": team, "hash": f"blake2b:{hashlib.blake2b(key.encode()).hexdigest()}"}
+        for name, (key, team) in listed.items()
+    ]
+    for scope, calls in (("key", 3), ("team", 2), ("all", 1)):
+        provider.requests.clear()
+        tree = config_for(provider.url, cache={"scope": scope}, keys=keys, auth={"mode": "keys"})
+        async with running(tree) as here:
+            for _ in range(2):
+                for key, _ in listed.values():
+                    await post(http, here, body(), authorization=f"Bearer {key}")
+        assert len(provider.requests) == calls
+
+
+async def test_a_caller_bound_to_a_region_gets_no_answer_of_others(
+    provider: DemoProvider, http: aiohttp.ClientSession
+) -> None:
+    keys = [
+        {"id": name, "hash": f"blake2b:{hashlib.blake2b(name.encode()).hexdigest()}", "regions": regions}
+        for name, regions in (("free", []), ("bound", ["eu"]))
+    ]
+    endpoints = [{"url": provider.url, "region": "eu"}]
+    tree = config_for(
+        cache={"scope": "all"}, keys=keys, auth={"mode": "keys"}, provider={"endpoints": endpoints}
+    )
+    async with running(tree) as here:
+        for name in ("free", "bound", "free", "bound"):
+            await post(http, here, body(), authorization=f"Bearer {name}")
+    assert len(provider.requests) == 2
+
+
+async def test_a_hit_spends_a_request_but_no_tokens_and_no_dollars(
+    provider: DemoProvider, http: aiohttp.ClientSession
+) -> None:
+    price = {"input": 1.0, "output": 2.0}
+    tree = config_for(
+        provider.url,
+        cache={},
+        models={"*": {"provider": "p", "price": price, "max_output": 1000}},
+        tiers={"standard": {"requests_per_minute": 3, "tokens_per_minute": 100_000}},
+        budgets=[{"name": "all", "per": "all", "usd": 1}],
+        telemetry={"access_log": "off", "baseline": {"name": "dear", "price": {"input": 10, "output": 20}}},
+    )
+    async with running(tree) as here:
+        for _ in range(3):
+            await post(http, here, body())
+        refused, _ = await post(http, here, body())
+        assert refused.status == 429
+        assert len(provider.requests) == 1
+        metrics = here.sidecar.metrics
+        (hits,) = [row for key, row in metrics.cache_rows.items() if key[1] == "hit"]
+        rows = list(metrics.rows.values())
+        spent = sum(row.cost_nano_usd for row in rows)
+        assert hits.requests == 2 and hits.saved_nano_usd == 2 * spent > 0
+        assert sum(row.saved_nano_usd for row in rows) == 9 * spent + 2 * 10 * spent
+        assert sum(row.attempts for row in rows) == 1
+
+
+async def test_a_share_of_hits_is_asked_anew_and_compared(
+    provider: DemoProvider, http: aiohttp.ClientSession
+) -> None:
+    async with running(config_for(provider.url, cache={"shadow": 1.0})) as here:
+        await post(http, here, body())
+        assert await status(http, here, body()) == "sidecar; fwd=request"
+        provider.scenario.update({"answer": "Something else altogether, about another matter."})
+        await post(http, here, body(SAME))
+        assert len(provider.requests) == 3
+        assert here.sidecar.tiers is not None
+        report = here.sidecar.tiers.shadow.report()
+        assert [(one.tier, one.checks, one.disagreed) for one in report] == [
+            ("canonical", 1, 1),
+            ("exact", 1, 0),
+        ]
