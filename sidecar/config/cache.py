@@ -35,6 +35,6 @@ class Cache(Base, frozen=True, kw_only=True):
     ttl_s: Seconds = field(name="ttl", default=3600.0)
     max_bytes: Size = 32 * 1024 * 1024
     shadow: Share = 0.0
-    max_disagreement: Share = 0.1
+    max_disagreement: Share = 0.2
     redis: Secret | None = None
     semantic: Semantic | None = None

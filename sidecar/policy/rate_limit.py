@@ -300,7 +300,7 @@ class Limiter:
 
     def _open(self, caller: Caller, limits: _Limits, now_s: float) -> _Buckets:
         buckets = _Buckets(caller.bucket, self._factory, limits, now_s)
-        if caller.is_verified or caller.bucket == SHARED_BUCKET:
+        if caller.bucket in (SHARED_BUCKET, bucket_of(caller.id)):
             self._named[caller.bucket] = buckets
             return buckets
         strangers = self._strangers

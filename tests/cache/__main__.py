@@ -1,21 +1,13 @@
 """`python -m tests.cache`: how often the cache finds a question again, how often it is wrong, its costs."""
 
 import sys
-import timeit
 from collections.abc import Callable
 from typing import Any
 
-import orjson
-
 from sidecar.cache.embedding import EmbedderError
-from sidecar.cache.key import Key, key_of
 from sidecar.cache.local_embedder import LocalEmbedder
-from sidecar.cache.recording import Record, Recording, record_of
-from sidecar.cache.replay import Answer
-from sidecar.cache.sameness import differs, features, may_mean
-from sidecar.cache.store import Entry, Store
+from tests.cache.costs import costs
 from tests.cache.evaluation import Figures, count, cross, halves, is_allowed, is_hit, measure, similarity
-from tests.cache.support import HERE, PATH, Json, asking, chunk, key, plain, read, streamed
 from tests.support.vectors import Vector, load
 
 PROMPTS = 100_000
@@ -27,7 +19,7 @@ MAX_WRONG = 0.005
 
 def main() -> int:
     failures = _pairs() + _meaning() + _crossings()
-    _costs()
+    costs()
     print("\n".join(failures) or "No wrong answer.")
     return 1 if failures else 0
 
@@ -93,58 +85,6 @@ def _crossings() -> list[str]:
         if crossed:
             failures.append(f"generated, {match}: {crossed} answers went to others")
     return failures
-
-
-def _costs() -> None:
-    """Times of a 4 KB chat of 16 messages, without its parse, which is made anyway."""
-    words = "Some words of a conversation that goes on for a while, with this and that in it. " * 2
-    turns = [{"role": role, "content": words} for role in ("user", "assistant") * 7]
-    system = {"role": "system", "content": "You are a helpful assistant. " * 30}
-    last = {"role": "user", "content": "Hi, can you please tell me how to renew my driving licence?"}
-    chat = asking() | {"messages": [system, *turns, last]}
-    record = record_of("chat", orjson.dumps(plain("Some words of an answer. " * 40)))
-    assert isinstance(record, Record)
-    recording, event = Recording("chat"), chunk({"content": " word"})
-    for made in streamed(*[" word"] * 200):
-        recording.note(made)
-    long = recording.end()
-    assert isinstance(long, Record)
-    store, found = Store(2**20), key(chat)
-    assert isinstance(found, Key)
-
-    print(f"\nµs of {len(orjson.dumps(chat))} bytes of request")
-    _time("not eligible: tools", _key_of({**chat, "tools": [{"type": "function"}]}))
-    _time("not eligible: volatile", _key_of(asking("What is the weather in Rome?")))
-    _time("exact", _key_of(chat, is_canonical=False))
-    _time("canonical", _key_of(chat))
-    question = "Hi, can you please tell me how to renew my driving licence?"
-    one, other = features(question), features("What are the steps to renew my passport?")
-    _time("may be looked up by meaning", lambda: may_mean(question))
-    _time("features", lambda: features(question))
-    _time("guards", lambda: differs(one, other))
-    _time("store 1 KB", lambda: store.put(found, Entry(found, record.content, True, 0.0, 1.0)))
-    _time("find and read 1 KB", lambda: _read(store, found.digest))
-    _time("replay 1 KB as JSON", lambda: Answer("chat", record.content).as_json("id", 0))
-    _time("replay 200 events", lambda: Answer("chat", long.content).as_events("id", 0, include_usage=False))
-    live = Recording("chat")
-    _time("note one event", lambda: live.note(event))
-
-
-def _key_of(document: Json, is_canonical: bool = True) -> Callable[[], object]:
-    body = orjson.dumps(document)
-    call = read(body)
-    return lambda: key_of("chat", PATH, call, body, HERE, is_canonical=is_canonical)
-
-
-def _read(store: Store, digest: bytes) -> bytes:
-    entry = store.get(digest, 0.0)
-    assert entry is not None
-    return entry.record
-
-
-def _time(what: str, act: Callable[[], object], number: int = 2000) -> None:
-    best = min(timeit.repeat(act, number=number, repeat=5)) / number
-    print(f"  {what:28}{best * 1e6:8.1f}")
 
 
 if __name__ == "__main__":

@@ -316,6 +316,21 @@ async def test_it_ends_in_the_middle_of_everything_and_leaves_nothing() -> None:
             await until(lambda: open_descriptors() <= before)
 
 
+async def test_it_ends_at_whatever_moment() -> None:
+    """On Python 3.11 a cancellation that comes along with an answer is lost in `wait_for`."""
+    draw = random.Random(6)
+    with redis_server() as server:
+        for _ in range(100):
+            async with asyncio.timeout(5):
+                async with tier_at(server.url, HurriedClock()) as tier:
+                    for number in range(3):
+                        tier.keep(key(str(number)), RECORD, True, 1.0, 3600.0)
+                    tier.start()
+                    for _ in range(draw.randrange(60)):
+                        await asyncio.sleep(0)
+                assert (tier.is_on, tier._tasks) == (False, set())
+
+
 async def test_what_is_no_url_is_an_error_that_does_not_show_it() -> None:
     for url in ("s3cret", "http://:s3cret@x", "redis://:s3/cret@x"):
         with pytest.raises(ValueError, match=r"cache\.redis") as failed:

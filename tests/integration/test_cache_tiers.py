@@ -1,4 +1,4 @@
-"""The further tiers of the cache on real sockets: shared by Redis, by meaning, and what a reload does to them."""
+"""The cache on real sockets, further out: shared by Redis, by meaning, and what a reload does to it."""
 
 import contextlib
 import signal

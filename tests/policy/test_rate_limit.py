@@ -295,6 +295,14 @@ def test_a_reload_of_the_same_figures_gives_nothing() -> None:
     assert let_in(reloaded(limiter, REQUESTS)) == 0
 
 
+def test_a_reload_gives_a_verified_caller_that_no_file_lists_nothing() -> None:
+    account = Caller("team", "standard", 0, "sa:payments/checkout")
+    account.id, account.is_verified = "sa:payments/checkout", True
+    limiter = Limiter(REQUESTS)
+    let_in(limiter, account)
+    assert let_in(reloaded(limiter, REQUESTS), account) == 0
+
+
 def test_a_reload_keeps_the_share_that_is_left_and_the_counts() -> None:
     limiter = Limiter(tiers_config("standard: {requests_per_minute: 10}"))
     for _ in range(5):
