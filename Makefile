@@ -33,7 +33,7 @@ test-compiled: $(COMPILED)/.ready  ## the tests against the compiled data path
 	rm -rf $(COMPILED)/tests && mkdir $(COMPILED)/tests && cp -r tests pyproject.toml $(COMPILED)/tests
 	cd $(COMPILED)/tests && ../bin/pytest --ignore tests/k8s --ignore tests/cluster --ignore tests/test_layers.py $(ARGS)
 
-test-k8s: $(READY)  ## the chart on a real API server, built with Go once (10 minutes); then about 2 minutes
+test-k8s: $(READY)  ## the chart on a real API server, built with Go once (5 minutes); then 2 minutes
 	$(BIN)/python -m tests.cluster $(ARGS)
 
 bench: $(BENCH_READY) compiled-if-possible  ## beside a textbook proxy, nginx and Envoy, interleaved; about 4 minutes

@@ -111,8 +111,9 @@ class Issuer:
             auto_decompress=False,
             trust_env=False,
         ) as session:
+            document = await _get(session, url + DISCOVERY)
             try:
-                described = msgspec.json.decode(await _get(session, url + DISCOVERY), type=_Described)
+                described = msgspec.json.decode(document, type=_Described)
             except (ValueError, RecursionError):
                 raise ValueError(f"{DISCOVERY} names no issuer") from None
             content = await _get(session, url + KEYS)
