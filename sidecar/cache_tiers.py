@@ -6,28 +6,32 @@ Tiers come and go with a reload; what is stored stays as long as there is a cach
 import logging
 import ssl
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-from sidecar.cache.answers import AnswerCache
+from sidecar.cache.answers import AnswerCache, Miss
+from sidecar.cache.control import directives_of
+from sidecar.cache.eligibility import Bypass
 from sidecar.cache.embedding import EmbedderError
 from sidecar.cache.endpoint_embedder import EndpointEmbedder
 from sidecar.cache.flight import Flights
-from sidecar.cache.key import scope_of
+from sidecar.cache.key import Place, scope_of
 from sidecar.cache.local_embedder import LocalEmbedder
 from sidecar.cache.orders import Order
-from sidecar.cache.outlook import peek
+from sidecar.cache.outlook import look
 from sidecar.cache.sealing import secret_of
 from sidecar.cache.semantic import SemanticTier
 from sidecar.cache.shadow import Shadow
-from sidecar.cache.store import Entry
 from sidecar.config.auth import ServiceAccountRule
 from sidecar.config.cache import Cache as CacheConfig
 from sidecar.config.cache import Semantic
 from sidecar.config.model import Config, matches
 from sidecar.config.problems import ConfigError, Problem
 from sidecar.config.service_accounts import ID_PREFIX
-from sidecar.policy.callers import SHARED_BUCKET, bucket_of
+from sidecar.exchange import Exchange
+from sidecar.openai import Call
+from sidecar.policy.callers import SHARED_BUCKET, Caller, bucket_of
+from sidecar.routing.plan import Candidate
 from sidecar.tasks import spawn
 from sidecar.upstream.tls import client_context
 
@@ -37,11 +41,29 @@ if TYPE_CHECKING:
 _log = logging.getLogger("sidecar")
 
 
+class Outlook(NamedTuple):
+    """What the cache would do with a request. `kind` is off, bypass or eligible, `would` hit, shadow (a hit
+    that is asked anew), each with its tier, or miss; `reason` is why it is so, where there is one."""
+
+    kind: str
+    reason: str | None = None
+    would: str | None = None
+    notes: Sequence[str] = ()
+
+    @property
+    def is_hit(self) -> bool:
+        """Whether the request would be answered with what is stored."""
+        return self.would is not None and self.would.startswith("hit")
+
+
 class Tiers:
     """The tiers of the process. `answers` None: there is no cache."""
 
-    def __init__(self, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, wall: Callable[[], float] = time.time, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._wall = wall
+        self._clock = clock
         self._config: Config | None = None
         self.answers: AnswerCache | None = None
         self.shared: SharedTier | None = None
@@ -49,6 +71,7 @@ class Tiers:
         self.shadow = Shadow(0.0, 1.0, _tell_switch)
         self.flights = Flights()
         self.scope = "key"
+        self.purged_s = float("-inf")  # the last time that anything was purged, monotonic
 
     # --- configuration --------------------------------------------------------------------------------
 
@@ -140,9 +163,32 @@ class Tiers:
         if name == SHARED_BUCKET or any(key.id == name for key in config.keys):
             return True
         namespace, _, account = name.removeprefix(ID_PREFIX).partition("/")
-        return name.startswith(ID_PREFIX) and any(
+        return (name.startswith(ID_PREFIX) and account != "") and any(
             matches(rule.namespace, namespace) and matches(rule.name, account) for rule in rules
         )
+
+    def outlook(self, x: Exchange, call: Call, caller: Caller, candidate: Candidate, now_s: float) -> Outlook:
+        """What would be done with a request now, by a look in memory that changes nothing."""
+        if self.answers is None or self._config is None or self._config.cache is None:
+            return Outlook("off")
+        scope = scope_of(self.scope, caller.bucket, caller.team, caller.regions)
+        place = Place(scope, x.route, f"{candidate.provider.name}/{candidate.model}")
+        found = look(self.answers, x, call, place, directives_of(x.fields), now_s)
+        if isinstance(found, Bypass):
+            return Outlook("bypass", found.reason)
+        notes = []
+        if caller.bucket == SHARED_BUCKET and self.scope == "key" and not candidate.provider.has_own_key:
+            notes.append("answers are shared by key, and a caller with one of its own finds others")
+        if isinstance(found, Miss):
+            if self.shared is not None or self.semantic is not None:
+                notes.append("the cache was looked at in memory: not in Redis, and not by meaning")
+            return Outlook("eligible", None, "miss", notes)
+        if not self.shadow.is_on(x.route, found.tier):
+            reason = f"{found.tier} hits are off: too many answers differed"
+            return Outlook("eligible", reason, f"shadow {found.tier}", notes)
+        if self._config.cache.shadow:
+            notes.append(f"of the hits {self._config.cache.shadow:.2%} are asked anew, to compare")
+        return Outlook("eligible", None, f"hit {found.tier}", notes)
 
     def _heed(self, order: Order) -> None:
         self._do(order, tell=False)
@@ -157,10 +203,8 @@ class Tiers:
             if self.semantic is not None:
                 self.semantic.drop(order.digest)
             return 0
-        store = self.answers.store
-        if order.digest is not None and not _reaches(order, peek(store, order.digest, float("-inf"))):
-            return 0
-        return store.purge(order.digest, route=order.route, scope=order.scope)
+        self.purged_s = self._clock()
+        return self.answers.store.purge(order.digest, route=order.route, scope=order.scope)
 
     def _scopes_named(self, name: str) -> list[bytes | None]:
         """The digests of a team or key: one for each residency that its callers may have."""
@@ -181,15 +225,6 @@ def _rules(config: Config) -> tuple[ServiceAccountRule, ...]:
     """Whose tokens are accepted, where any are."""
     accounts = config.auth.service_accounts
     return () if accounts is None else accounts.callers
-
-
-def _reaches(order: Order, entry: Entry | None) -> bool:
-    """Whether a purge is of this answer."""
-    return (
-        entry is not None
-        and (order.route is None or entry.route == order.route)
-        and (order.scope is None or entry.scope == order.scope)
-    )
 
 
 def _semantic_of(config: Config) -> Semantic | None:
@@ -230,6 +265,5 @@ def _shared_with(config: Config | None) -> tuple[str, bytes, int] | None:
 def _tell_switch(route: str, tier: str, is_on: bool, share: float, checks: int) -> None:
     what = "given again" if is_on else "not given any more, only checked"
     whose = f"of route {route}" if route else "without a route"
-    _log.warning(
-        "cache: %s hits %s are %s: %.1f %% of %d checks differed", tier, whose, what, share * 100, checks
-    )
+    why = f"{share:.1%} of {checks} checks differed" if checks else "by hand"
+    _log.warning("cache: %s hits %s are %s: %s", tier, whose, what, why)

@@ -18,7 +18,7 @@ from sidecar.cache.agreement import agree
 from sidecar.cache.answers import AnswerCache, Hit, Miss
 from sidecar.cache.control import Directives, bypass_line, directives_of, hit_lines, miss_line, not_cached
 from sidecar.cache.eligibility import Bypass
-from sidecar.cache.flight import Flight, Flights, Name, Seat
+from sidecar.cache.flight import Flight, Name, Seat
 from sidecar.cache.key import Key, Place, scope_of
 from sidecar.cache.recording import Record, Unfit, record_of
 from sidecar.cache.replay import Answer as StoredAnswer
@@ -41,7 +41,7 @@ class Caching:
     def __init__(self, tiers: Tiers, accounts: Accounts) -> None:
         self.tiers = tiers
         self._accounts = accounts
-        self.flights = Flights()
+        self._flights = tiers.flights
         self._scopes: dict[Caller, tuple[str, bytes]] = {}
 
     # --- before a request is sent ---------------------------------------------------------------------
@@ -65,10 +65,10 @@ class Caching:
         if isinstance(found, Miss) and found.forwarded == "miss":
             name = self._name(x, call, found.key, directives)
             note = _missed(found, collapsed=True)
-            if seat := self.flights.join(name, x, note):
+            if seat := self._flights.join(name, x, note):
                 return seat
             found = await self._look_further(answers, x, call, found, lookup, directives)
-            if isinstance(found, Miss) and (seat := self.flights.join(name, x, note)):
+            if isinstance(found, Miss) and (seat := self._flights.join(name, x, note)):
                 return seat
         if isinstance(found, Hit):
             if not self._is_checked(x.route, found.tier, only_if_cached=directives.only_if_cached):
@@ -81,7 +81,7 @@ class Caching:
             return not_cached()
         attempt.lookup = lookup
         if name is not None:
-            self.flights.open(name, x)
+            self._flights.open(name, x)
         return None
 
     async def _look_further(
@@ -182,7 +182,9 @@ class Caching:
         if lookup is None or lookup.is_done or note is None or answers is None:
             return
         lookup.is_done = True
-        record = _record_of(x, attempt, lookup)
+        # What was asked before a purge may be what was to be purged.
+        is_late = x.started_s <= self.tiers.purged_s
+        record = Unfit("purged") if is_late else _record_of(x, attempt, lookup)
         if isinstance(record, Unfit):
             note.detail = note.detail or record.reason
             return

@@ -8,7 +8,7 @@ taken from, no probe used up, no chance drawn, nothing sent. Where the real way 
 import math
 from collections.abc import Mapping
 from random import Random
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import orjson
 
@@ -27,6 +27,9 @@ from sidecar.routing.plan import Candidate, Plan
 from sidecar.runtime import Snapshot
 from sidecar.standing import Standing, View, standings
 from sidecar.tries import Tries
+
+if TYPE_CHECKING:
+    from sidecar.cache_tiers import Tiers  # two megabytes, for those who have a cache
 
 CHAT = "/v1/chat/completions"
 # One for all requests without a key, since heads are remembered.
@@ -72,11 +75,16 @@ def question_of(query: Mapping[str, str], body: bytes | None = None) -> Question
 
 
 def explain(
-    question: Question, snapshot: Snapshot, accounts: Accounts, now_s: float, wall_s: float
+    question: Question,
+    snapshot: Snapshot,
+    accounts: Accounts,
+    now_s: float,
+    wall_s: float,
+    tiers: "Tiers | None" = None,
 ) -> dict[str, Any]:
-    """The explanation; `now_s` is monotonic, `wall_s` Unix time. ValueError, with a sentence for whoever
-    asked, where the key or the team is not known."""
-    return _Explanation(question, snapshot, accounts, now_s, wall_s).shown()
+    """The explanation; `now_s` is monotonic, `wall_s` Unix time, `tiers` are those of the answer cache.
+    ValueError, with a sentence for whoever asked, where the key or the team is not known."""
+    return _Explanation(question, snapshot, accounts, now_s, wall_s).shown(tiers)
 
 
 class _Explanation:
@@ -97,12 +105,12 @@ class _Explanation:
         self._shown: dict[str, Any] = {
             **dict.fromkeys(("model", "route", "reason", "caller", "limits", "attempts")),
             **{name: [] for name in ("arms", "budgets", "targets", "left_out")},
-            "cache": {"class": "off"},
+            "cache": {"class": "unknown" if self._config.cache else "off", "reason": None, "would": None},
         }
 
-    def shown(self) -> dict[str, Any]:
+    def shown(self, tiers: "Tiers | None") -> dict[str, Any]:
         """All of it."""
-        first = self._decide()
+        first = self._decide(tiers)
         refusal, shown = self._refusal, self._shown
         shown["notes"] = self._notes
         shown["would"], shown["error"] = first, None
@@ -117,7 +125,7 @@ class _Explanation:
 
     # --- the way of a request -------------------------------------------------------------------------
 
-    def _decide(self) -> str:
+    def _decide(self, tiers: "Tiers | None") -> str:
         """Go the way as far as it leads; where the request would be sent, as a sentence."""
         caller = self._identify()
         if caller is None:
@@ -138,8 +146,12 @@ class _Explanation:
         tokens_in = self._accounts.estimator.estimate(plan.candidates[0].model, len(self._question.body))
         quote = Quote(self._config, self._accounts, caller, call, tokens_in, self._now_s, self._wall_s)
         self._limit(caller, quote, plan)
+        given = self._ask_cache(tiers, x, call, caller, plan)
         plan = self._within_budget(quote, plan)
-        return self._walk(caller, x, plan, quote)
+        first = self._walk(caller, x, plan, quote)
+        if given:
+            self._refusal = None  # what only a request that is sent would meet
+        return given or first
 
     def _identify(self) -> Caller | None:
         """Who calls; None where no more can be said of it."""
@@ -234,6 +246,19 @@ class _Explanation:
             self._refuse(admission.refusal)
         elif admission.is_over:
             self._notes.append(f"tier {caller.tier} is a dry run: it is let in although it is over its limit")
+
+    def _ask_cache(self, tiers: "Tiers | None", x: Exchange, call: Call, caller: Caller, plan: Plan) -> str:
+        """What the cache would do; as a sentence where it would answer."""
+        if tiers is None or self._config.cache is None:
+            return ""
+        if self._refusal is not None or not self._question.is_whole:
+            self._shown["cache"]["reason"] = "refused before" if self._refusal else "give the body to know"
+            return ""
+        x.route, x.body = plan.route, self._question.body
+        seen = tiers.outlook(x, call, caller, plan.candidates[0], self._now_s)
+        self._shown["cache"] = {"class": seen.kind, "reason": seen.reason, "would": seen.would}
+        self._notes += seen.notes
+        return f"answer from the cache: {seen.would}" if seen.is_hit else ""
 
     def _within_budget(self, quote: Quote, plan: Plan) -> Plan:
         """The plan to go by: another one where a budget is used up and the route goes down."""

@@ -8,15 +8,21 @@ import orjson
 import pytest
 
 from sidecar.accounts import Accounts
+from sidecar.cache.answers import Miss
+from sidecar.cache.control import NONE
+from sidecar.cache.key import Place, scope_of
+from sidecar.cache.recording import Record, record_of
+from sidecar.cache_tiers import Tiers
 from sidecar.clock import Ticker
 from sidecar.config.load import parse
 from sidecar.exchange import NANO_USD
 from sidecar.explain import Question, explain, question_of
 from sidecar.policy.budget import Reservation
-from sidecar.policy.callers import Caller
+from sidecar.policy.callers import SHARED_BUCKET, Caller, bucket_of
 from sidecar.runtime import Runtime
 from sidecar.telemetry.metrics import Metrics
 from sidecar.upstream.endpoint import Endpoint
+from tests.cache.support import plain, request
 from tests.policy.support import hash_of
 from tests.support.running import ENVIRON, config_for
 
@@ -67,13 +73,15 @@ class World:
         runtime.apply(config)
         self.snapshot = runtime.snapshot
         self.accounts = Accounts(config, None, lambda: WALL_S)
+        self.tiers = Tiers(lambda: WALL_S)
+        self.tiers.configure(config, None)
 
     def explain(self, body: Any = None, **query: str) -> dict[str, Any]:
         said = None if body is None else orjson.dumps(body)
         return self.explained(question_of(query, said))
 
     def explained(self, question: Question) -> dict[str, Any]:
-        shown = explain(question, self.snapshot, self.accounts, NOW_S, WALL_S)
+        shown = explain(question, self.snapshot, self.accounts, NOW_S, WALL_S, self.tiers)
         orjson.dumps(shown)  # it goes out as JSON
         return shown
 
@@ -84,6 +92,20 @@ class World:
         for endpoint in self.endpoints():
             if endpoint.url in urls:
                 endpoint.breaker.record(False, NOW_S)
+
+    def stores(
+        self, document: dict[str, Any], model: str = "p/fast", route: str = "", bucket: str = SHARED_BUCKET
+    ) -> None:
+        """An answer to this is in memory, as if it had come a second ago."""
+        answers = self.tiers.answers
+        assert answers is not None
+        x, call = request(document)
+        place = Place(scope_of("key", bucket, "own", ()), route, model)
+        missed = answers.lookup(x, call, place, NONE, NOW_S - 1)
+        assert isinstance(missed, Miss)
+        record = record_of("chat", orjson.dumps(plain()))
+        assert isinstance(record, Record)
+        assert answers.offer(missed.key, record, NOW_S - 1)
 
     def spends(self, team: str, model: str, usd: float) -> None:
         reserved = self.accounts.budgets.reserve(Caller(team, "", 0, "x"), model, 1, WALL_S)
@@ -113,7 +135,7 @@ def test_a_named_model_goes_to_the_closest_and_then_along_its_fallbacks() -> Non
     assert targets(shown) == [("fast", A), ("fast", B), ("deep", C)]
     assert [one["share"] for one in shown["targets"]] == [1.0, 0.0, 0.0]
     assert (shown["would"], shown["error"], shown["attempts"]) == (f"send to {A}", None, 3)
-    assert shown["cache"] == {"class": "off"}
+    assert shown["cache"] == {"class": "off", "reason": None, "would": None}
 
 
 def test_importance_and_keywords_choose_by_rule() -> None:
@@ -381,3 +403,108 @@ def test_no_secret_is_in_it() -> None:
     text = orjson.dumps([world.explain(chat("hi there"), key="a"), world.explain(model="fast")])
     for secret in (b"sk-provider-secret", b"secret-a", hash_of("secret-a").encode(), b"hi there"):
         assert secret not in text
+
+
+# --- the cache ---
+
+EGG, SAME = "How do I boil an egg?", "how can I boil an egg"
+
+
+def cache(shown: dict[str, Any]) -> tuple[str, str | None, str | None]:
+    return shown["cache"]["class"], shown["cache"]["reason"], shown["cache"]["would"]
+
+
+def test_what_is_stored_is_what_would_answer() -> None:
+    world = World(cache={})
+    assert cache(world.explain(chat(EGG, "fast"))) == ("eligible", None, "miss")
+    world.stores(chat(EGG, "fast"))
+    shown = world.explain(chat(EGG, "fast"))
+    assert cache(shown) == ("eligible", None, "hit exact")
+    assert shown["would"] == "answer from the cache: hit exact"
+    assert cache(world.explain(chat(SAME, "fast"))) == ("eligible", None, "hit canonical")
+    assert cache(world.explain(chat(EGG, "deep"))) == ("eligible", None, "miss")
+
+
+def test_an_answer_belongs_to_its_route_and_to_its_caller() -> None:
+    route = {"split": [{"model": "fast", "weight": 1}]}
+    world = World(cache={}, routes={"auto": route}, keys=KEYS, tiers=TIERS)
+    world.stores(chat(EGG), route="auto", bucket=bucket_of("b"))
+    assert cache(world.explain(chat(EGG)))[2] == "miss"
+    world = World(cache={}, routes={"auto": route}, keys=[{**KEYS[1], "models": ["*"]}])
+    world.stores(chat(EGG), route="auto", bucket=bucket_of("b"))
+    assert cache(world.explain(chat(EGG), key="b"))[2] == "hit exact"
+    assert cache(world.explain(chat(EGG, "fast"), key="b"))[2] == "miss"
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [({"temperature": 1}, "temperature"), ({"n": 2}, "choices"), ({"store": True}, "state")],
+)
+def test_a_request_that_is_not_eligible_says_why(more: dict[str, Any], reason: str) -> None:
+    shown = World(cache={}).explain(chat(EGG, "fast", **more))
+    assert cache(shown) == ("bypass", reason, None)
+    assert shown["would"] == f"send to {A}"
+
+
+def test_without_a_body_it_is_not_known() -> None:
+    world = World(cache={})
+    world.stores({"model": "fast", "messages": [{"role": "user", "content": EGG}]})
+    assert cache(world.explain(model="fast")) == ("unknown", "give the body to know", None)
+
+
+def test_who_is_refused_before_does_not_come_to_the_cache() -> None:
+    world = World(cache={}, keys=KEYS, tiers=TIERS)
+    world.stores(chat(EGG, "deep"), model="q/deep", bucket=bucket_of("b"))
+    shown = world.explain(chat(EGG, "deep"), key="b")
+    assert cache(shown) == ("unknown", "refused before", None)
+    assert error(shown) == (403, "model_not_allowed")
+
+
+def test_a_hit_needs_no_dollars_and_no_target() -> None:
+    budget = {"name": "all", "per": "all", "usd": 1}
+    world = World(cache={}, budgets=[budget])
+    world.stores(chat(EGG, "fast"))
+    world.spends("own", "fast", 1.0)
+    world.breaks(A, B, C)
+    shown = world.explain(chat(EGG, "fast"))
+    assert (shown["would"], shown["error"]) == ("answer from the cache: hit exact", None)
+    assert error(world.explain(chat("How do I boil rice?", "fast")))[0] == 429
+
+
+def test_hits_of_a_tier_that_is_off_are_sent() -> None:
+    world = World(cache={"shadow": 0.01})
+    world.stores(chat(EGG, "fast"))
+    for _ in range(20):
+        world.tiers.shadow.note("", "exact", False)
+    shown = world.explain(chat(EGG, "fast"))
+    reason = "exact hits are off: too many answers differed"
+    assert cache(shown) == ("eligible", reason, "shadow exact")
+    assert shown["would"] == f"send to {A}"
+
+
+def test_that_hits_are_drawn_for_a_check_is_noted_and_none_is_drawn() -> None:
+    world = World(cache={"shadow": 0.01})
+    world.stores(chat(EGG, "fast"))
+    for _ in range(100):
+        shown = world.explain(chat(EGG, "fast"))
+        assert shown["notes"] == ["of the hits 1.00% are asked anew, to compare"]
+        assert cache(shown)[2] == "hit exact"
+    assert world.tiers.shadow._drawn == {}
+
+
+def test_asking_leaves_the_cache_as_it_was() -> None:
+    world = World(cache={})
+    world.stores(chat(EGG, "fast"))
+    assert world.tiers.answers is not None
+    stats = world.tiers.answers.store.stats
+    before = [getattr(stats, name) for name in stats.__slots__]
+    for text in (EGG, SAME, "How do I boil rice?"):
+        world.explain(chat(text, "fast"))
+    assert [getattr(stats, name) for name in stats.__slots__] == before
+
+
+def test_a_caller_with_a_key_of_its_own_may_find_other_answers() -> None:
+    tree = two_providers(cache={})
+    del tree["providers"]["p"]["api_key"]
+    shown = World(tree).explain(chat(EGG, "fast"))
+    assert any("a caller with one of its own finds others" in note for note in shown["notes"])

@@ -39,6 +39,7 @@ SYNCHRONOUS = (
     *("cache.agreement", "cache.wording", "cache.shadow"),
     *("cache.lexicon", "cache.sameness", "cache.vectors", "cache.embedding", "cache.local_embedder"),
     *("cache.sealing", "cache.orders", "cache.names", "cache.backlog", "cache.calibration", "cache.flight"),
+    "cache.outlook",
     "lookup",
     "large_body",
     "break_glass",

@@ -22,7 +22,7 @@ import orjson
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Middleware
 
-from sidecar.admin import views
+from sidecar.admin import cache_changes, cache_views, views
 from sidecar.admin.state import State
 from sidecar.config.addresses import Address
 from sidecar.config.break_glass import parse_period, parse_reason
@@ -74,6 +74,7 @@ def _reads(admin: "_Admin") -> list[web.RouteDef]:
         web.get("/config_dump", admin.config_dump),
         web.get("/server_info", admin.server_info),
         web.get("/break_glass", admin.break_glass),
+        web.get("/cache", admin.cache),
         web.get(_EXPLAIN, admin.explain),
         web.post(_EXPLAIN, admin.explain),
     ]
@@ -82,6 +83,7 @@ def _reads(admin: "_Admin") -> list[web.RouteDef]:
 def _changes(admin: "_Admin") -> list[web.RouteDef]:
     return [
         web.post("/break_glass", admin.change_break_glass),
+        *(web.post(path, admin.change_cache) for path in cache_changes.CHANGES),
         web.post("/healthcheck/fail", admin.healthcheck_fail),
         web.post("/healthcheck/ok", admin.healthcheck_ok),
         web.post("/drain_listeners", admin.drain_listeners),
@@ -183,6 +185,19 @@ class _Admin:
         glass.turn_on(period_s, reason, _who(request))
         return _json(views.break_glass(self._state))
 
+    async def cache(self, _: web.Request) -> web.Response:
+        shown = cache_views.cache(self._state)
+        if shown is None:
+            return web.Response(status=404, text=f"{cache_changes.NO_CACHE}\n")
+        return _json(shown)
+
+    async def change_cache(self, request: web.Request) -> web.Response:
+        change = cache_changes.CHANGES[request.path]
+        try:
+            return _json(change(self._state, request.query, _who(request)))
+        except cache_changes.Refused as refused:
+            return web.Response(status=refused.status, text=f"{refused}\n")
+
     async def explain(self, request: web.Request) -> web.Response:
         from sidecar.explain import explain, question_of  # rarely asked
 
@@ -190,7 +205,9 @@ class _Admin:
         body = await request.read() if request.method == "POST" else None
         try:
             question = question_of(dict(request.query), body)
-            shown = explain(question, state.snapshot, state.accounts, time.monotonic(), time.time())
+            shown = explain(
+                question, state.snapshot, state.accounts, time.monotonic(), time.time(), state.tiers
+            )
         except ValueError as error:
             return web.Response(status=400, text=f"{error}\n")
         return _json(shown)

@@ -1,11 +1,19 @@
 """What Prometheus gets: the counters, and what the live state adds to them when it is asked."""
 
 import time
+from typing import TYPE_CHECKING
 
 from sidecar.accounts import Accounts
+from sidecar.admin.cache_views import shared_results
 from sidecar.admin.state import State
 from sidecar.exchange import NANO_USD
+from sidecar.telemetry.cache_series import Cache, Checked, Semantic, Shared
 from sidecar.telemetry.exposition import Fleet, Health, Limits, expose
+from sidecar.telemetry.metrics import Histogram
+
+if TYPE_CHECKING:
+    from sidecar.cache.semantic import SemanticTier
+    from sidecar.cache_tiers import Tiers
 
 _BREAKER_STATES = ("closed", "half_open", "open")
 
@@ -25,7 +33,8 @@ def scrape(state: State) -> bytes:
         for endpoint in provider.endpoints
     ]
     queued = {provider.name: provider.slots.waiting for provider in providers}
-    return expose(state.metrics, health, queued, _limits(state.accounts))
+    cache = None if state.tiers is None else _cache(state.tiers)
+    return expose(state.metrics, health, queued, _limits(state.accounts), cache)
 
 
 def _limits(accounts: Accounts) -> Limits:
@@ -53,3 +62,27 @@ def _fleet(accounts: Accounts) -> Fleet | None:
         return None
     has_local_share = leases.local_share_since_s is not None
     return Fleet(leases.is_connected, leases.round_trips, leases.failures, has_local_share)
+
+
+def _cache(tiers: "Tiers") -> Cache | None:
+    answers, shared, semantic = tiers.answers, tiers.shared, tiers.semantic
+    if answers is None:
+        return None
+    stats = answers.store.stats
+    return Cache(
+        stats.entries,
+        stats.bytes,
+        stats.evictions,
+        [Checked(*standing) for standing in tiers.shadow.report()],
+        None if shared is None else Shared(shared.is_on, shared_results(shared)),
+        None if semantic is None else _semantic(semantic),
+    )
+
+
+def _semantic(tier: "SemanticTier") -> Semantic:
+    from sidecar.cache.semantic import SIMILARITIES  # there already
+
+    stats = tier.stats
+    similarity = Histogram(SIMILARITIES)
+    similarity.counts, similarity.sum_s = stats.similarities, stats.similarity_sum
+    return Semantic(tier.entries, stats.failures, stats.refused, similarity)

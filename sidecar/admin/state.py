@@ -1,11 +1,14 @@
 """What the admin and health handlers may see and do; the server is behind it."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sidecar.accounts import Accounts
 from sidecar.break_glass import BreakGlass
 from sidecar.runtime import Snapshot
 from sidecar.telemetry.metrics import Metrics
+
+if TYPE_CHECKING:
+    from sidecar.cache_tiers import Tiers  # two megabytes, for those who have a cache
 
 
 class State(Protocol):
@@ -16,6 +19,7 @@ class State(Protocol):
     bound: dict[str, list[str]]  # listener -> addresses it is bound to
     break_glass: BreakGlass
     accounts: Accounts
+    tiers: "Tiers | None"  # of the answer cache; None: there never was one
 
     @property
     def snapshot(self) -> Snapshot: ...

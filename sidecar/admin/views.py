@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from sidecar import __version__
+from sidecar.admin.cache_views import cache_stats, tiers_off
 from sidecar.admin.state import State
 from sidecar.break_glass import show_moment
 from sidecar.upstream.endpoint import Endpoint
@@ -29,6 +30,7 @@ def stats(state: State) -> dict[str, Any]:
         "config.reloads_ok_total": metrics.reloads["ok"],
         "config.reloads_failed_total": metrics.reloads["failed"],
         "access_log.dropped_total": metrics.log_lines_dropped,
+        **cache_stats(state),
     }
 
 
@@ -66,6 +68,7 @@ def server_info(state: State) -> dict[str, Any]:
         "uptime_s": round(time.time() - state.started_at, 1),
         "listeners": state.bound,
         "break_glass": break_glass(state),
+        "cache_off": tiers_off(state),
         "python": sys.version.split()[0],
         "libraries": {name: metadata.version(name) for name in ("aiohttp", "httptools", "orjson", "uvloop")},
     }

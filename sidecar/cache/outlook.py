@@ -24,12 +24,6 @@ def look(
     return seen.lookup(x, call, place, directives, now_s)
 
 
-def peek(store: Store, digest: bytes, now_s: float) -> Entry | None:
-    """What is stored under a digest and still good, left as it is."""
-    entry = store._entries.get(digest)
-    return entry if entry is not None and entry.expires_s > now_s else None
-
-
 class _Window(Store):
     """Another's answers, to be looked at only."""
 
@@ -38,4 +32,4 @@ class _Window(Store):
         self._store = store
 
     def get(self, digest: bytes, now_s: float) -> Entry | None:
-        return peek(self._store, digest, now_s)
+        return self._store.peek(digest, now_s)

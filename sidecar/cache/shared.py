@@ -126,13 +126,14 @@ class SharedTier:
 
     async def stop(self) -> None:
         """End; what was not written is lost, look-ups under way find nothing."""
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            # Again, if need be: on Python 3.11 `wait_for`, which aiocache uses, loses a cancellation that
+            # comes along with the answer.
+            await asyncio.wait(self._tasks, timeout=0.02)
         self.is_on = False
         self._retry_s = float("inf")
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
         try:
             await self._redis.close(timeout=PATIENCE_S)
         except Exception as error:

@@ -120,6 +120,11 @@ class Store:
         self._entries.move_to_end(digest)
         return entry
 
+    def peek(self, digest: bytes, now_s: float) -> Entry | None:
+        """As `get`, and nothing is changed by it: no count, no order."""
+        entry = self._entries.get(digest)
+        return entry if entry is not None and entry.expires_s > now_s else None
+
     def put(self, key: Key, entry: Entry) -> bool:
         """Keep an answer, in place of the one stored under that key; False if it is too large."""
         size = entry.size_bytes
@@ -141,15 +146,15 @@ class Store:
     def purge(
         self, digest: bytes | None = None, *, route: str | None = None, scope: bytes | None = None
     ) -> int:
-        """Drop the answer of a digest, those of a route, of a scope, of both, or all; returns how many."""
+        """Drop what has all that is given, all where nothing is; returns how many."""
+        among = self._entries
         if digest is not None:
-            doomed = [digest] if digest in self._entries else []
-        else:
-            doomed = [
-                name
-                for name, entry in self._entries.items()
-                if (route is None or entry.route == route) and (scope is None or entry.scope == scope)
-            ]
+            among = OrderedDict({digest: among[digest]}) if digest in among else OrderedDict()
+        doomed = [
+            name
+            for name, entry in among.items()
+            if (route is None or entry.route == route) and (scope is None or entry.scope == scope)
+        ]
         for name in doomed:
             self._forget(self._entries.pop(name))
         return len(doomed)

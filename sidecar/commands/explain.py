@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.commands.admin_option import add_admin_option
 
 if TYPE_CHECKING:
+    from sidecar.cache_tiers import Tiers
     from sidecar.config.model import Config
     from sidecar.runtime import Snapshot
 
@@ -118,9 +119,23 @@ def _explain_file(options: argparse.Namespace, query: dict[str, str], body: byte
     try:
         snapshot = _at_start(config, os.environ.get("SIDECAR_TEAM") or options.default_team)
         question = question_of(query, body)
-        return explain(question, snapshot, Accounts(config, None), time.monotonic(), time.time())
+        accounts, tiers = Accounts(config, None), _empty_cache(config)
+        return explain(question, snapshot, accounts, time.monotonic(), time.time(), tiers)
     except (OSError, ValueError) as error:
         raise _UsageError(str(error)) from None
+
+
+def _empty_cache(config: "Config") -> "Tiers | None":
+    """The cache that a sidecar begins with, in memory alone: nobody else is asked."""
+    if config.cache is None:
+        return None
+    from msgspec.structs import replace
+
+    from sidecar.cache_tiers import Tiers
+
+    tiers = Tiers()
+    tiers.configure(replace(config, cache=replace(config.cache, redis=None)), None)
+    return tiers
 
 
 def _at_start(config: "Config", team: str) -> "Snapshot":

@@ -16,7 +16,7 @@ def table(shown: Mapping[str, Any]) -> str:
         ("route", _route(shown)),
         ("limits", _limits(shown["limits"]) if shown["targets"] else ""),
         *(("budget", _budget(budget)) for budget in shown["budgets"]),
-        ("cache", shown["cache"]["class"]),
+        ("cache", _cache(shown["cache"])),
         ("would", shown["would"] if error is None else f"{shown['would']}: {error['message']}"),
     ]
     lines = [f"{name:<8}{text}" for name, text in facts if text]
@@ -64,6 +64,12 @@ def _budget(one: Mapping[str, Any]) -> str:
     ends = "" if one["resets_in_s"] is None else f", begins anew in {one['resets_in_s']} s"
     spent, reserved, limit = one["spent_usd"], one["reserved_usd"], one["limit_usd"]
     return f"{one['name']} of {whose}: ${spent:.2f} spent, ${reserved:.2f} reserved of ${limit:.2f}{ends}"
+
+
+def _cache(cache: Mapping[str, Any]) -> str:
+    would = f", {cache['would']}" if cache["would"] else ""
+    reason = f" ({cache['reason']})" if cache["reason"] else ""
+    return f"{cache['class']}{would}{reason}"
 
 
 def _rows(targets: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:

@@ -16,6 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from sidecar.exchange import NANO_USD
+from sidecar.telemetry.cache_series import Cache, cache_series
 from sidecar.telemetry.metrics import LABELS, Histogram, Metrics
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -65,18 +66,31 @@ class Limits:
         self.fleet = fleet
 
 
-def expose(metrics: Metrics, health: Iterable[Health], queued: Mapping[str, int], limits: Limits) -> bytes:
-    """All series in the text format. `queued` has the waiting requests of each provider."""
+def expose(
+    metrics: Metrics,
+    health: Iterable[Health],
+    queued: Mapping[str, int],
+    limits: Limits,
+    cache: Cache | None = None,
+) -> bytes:
+    """All series in the text format. `queued` has the waiting requests of each provider; `cache` None: there
+    is none."""
     registry = CollectorRegistry()
-    registry.register(_Exposition(metrics, list(health), queued, limits))
+    registry.register(_Exposition(metrics, list(health), queued, limits, cache))
     return generate_latest(registry)
 
 
 class _Exposition(Collector):
     def __init__(
-        self, metrics: Metrics, health: list[Health], queued: Mapping[str, int], limits: Limits
+        self,
+        metrics: Metrics,
+        health: list[Health],
+        queued: Mapping[str, int],
+        limits: Limits,
+        cache: Cache | None,
     ) -> None:
         self._limits = limits
+        self._cache = cache
         self._metrics = metrics
         self._health = health
         self._queued = queued
@@ -105,6 +119,8 @@ class _Exposition(Collector):
         yield from self._limit_metrics()
         if self._limits.fleet is not None:
             yield from _fleet_metrics(self._limits.fleet)
+        if self._cache is not None:
+            yield from cache_series(self._metrics.cache_rows, self._cache)
         yield from self._health_metrics()
         yield from self._process_metrics()
 

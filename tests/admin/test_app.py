@@ -243,6 +243,10 @@ CHANGES = [
     *POSTS,
     "/break_glass?for=30m&reason=r",
     "/break_glass?off",
+    "/cache/purge?all=1",
+    "/cache/false_hit?key=00000000000000000000000000000000",
+    "/cache/reset",
+    "/cache",
     "/stats",
     "/no-such-page",
     "/explain/",
@@ -285,6 +289,26 @@ async def test_the_socket_takes_changes(parted: Parted) -> None:
     assert (await shown.get("/ready")).status == 200
     assert (await control.post("/drain_listeners", headers=GUARD)).status == 200
     assert sidecar.sidecar.phase == "DRAINING"
+
+
+async def test_the_socket_takes_changes_of_the_cache(
+    provider: DemoProvider, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("s") / "control.sock"
+    tree = config_for(provider.url, listen={"control": f"unix:{path}"}, cache={})
+    async with (
+        running(tree) as sidecar,
+        aiohttp.ClientSession(sidecar.admin_url) as shown,
+        aiohttp.ClientSession("http://sidecar", connector=aiohttp.UnixConnector(str(path))) as control,
+    ):
+        await talk(sidecar)
+        assert (await shown.post("/cache/purge?all=1", headers=GUARD)).status == 403
+        assert (await (await shown.get("/cache")).json())["entries"] == 1
+        assert await (await control.post("/cache/purge?all=1", headers=GUARD)).json() == {
+            "dropped": 1,
+            "others_told": False,
+        }
+        assert (await (await shown.get("/cache")).json())["entries"] == 0
 
 
 async def test_the_socket_wants_the_header_too(parted: Parted) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import orjson
@@ -17,6 +18,8 @@ from sidecar.admin import views
 from sidecar.config.load import parse
 from sidecar.demo.provider import DemoProvider
 from sidecar.demo.scenario import Scenario
+from sidecar.exchange import CacheNote
+from tests.support.exchanges import finished
 from tests.support.running import ENVIRON, Running, config_for, running
 
 PAGE = Path(sidecar.admin.__file__).with_name("page.html").read_text()
@@ -44,12 +47,12 @@ class Page(HTMLParser):
 
 
 @asynccontextmanager
-async def traffic(requests: int) -> AsyncIterator[tuple[Running, DemoProvider]]:
-    """A sidecar that has answered so many requests."""
+async def traffic(requests: int, **changes: Any) -> AsyncIterator[tuple[Running, DemoProvider]]:
+    """A sidecar that has answered so many requests; `changes` are of its configuration."""
     provider = DemoProvider(scenario=Scenario.instant())
     await provider.start()
     try:
-        async with running(config_for(provider.url)) as run, aiohttp.ClientSession() as http:
+        async with running(config_for(provider.url, **changes)) as run, aiohttp.ClientSession() as http:
             for _ in range(requests):
                 async with http.post(f"{run.url}/chat/completions", json=ASK) as answer:
                     assert answer.status == 200
@@ -104,7 +107,7 @@ async def test_every_figure_exists_and_has_a_format() -> None:
     page = Page()
     formats = set(re.findall(r"^  (\w+): \(", SCRIPT, re.MULTILINE))
     assert set(page.all("data-as")) <= formats
-    async with traffic(0) as (run, _):
+    async with traffic(0, cache={}) as (run, _):
         assert set(page.all("data-stat")) <= set(views.stats(run.sidecar))
         assert set(page.all("data-info")) <= set(views.server_info(run.sidecar))
         assert set(re.findall(r'stats\["([^"]+)"\]', SCRIPT)) <= set(views.stats(run.sidecar))
@@ -155,3 +158,37 @@ async def test_a_banner_says_that_break_glass_is_on_and_why(tmp_path: Path) -> N
     assert banner is not None
     assert re.match(r"Break-glass is on for another \d+ min( \d+ s)?, direct may be asked: ", banner[1])
     assert banner[1].endswith("&lt;b id=evil&gt;lost&lt;/b&gt; (admin 127.0.0.1)")
+
+
+CACHE_SECTION = re.compile(r'<section class="row" id="cache" aria-label="Answer cache"( hidden="")?>')
+
+
+@NEEDS_CHROMIUM
+async def test_without_a_cache_there_is_no_section_for_it(tmp_path: Path) -> None:
+    async with traffic(1) as (run, _):
+        document = await rendered(f"{run.admin_url}/", tmp_path)
+    section = CACHE_SECTION.search(document)
+    assert section is not None and section[1]
+
+
+@NEEDS_CHROMIUM
+async def test_the_cache_shows_its_hits_its_savings_and_the_tiers_that_are_off(tmp_path: Path) -> None:
+    dear = CacheNote("hit", "exact", b"")
+    dear.saved_nano_usd, dear.saved_s = 1_234_560_000_000, 125.0
+    async with traffic(4, cache={}) as (run, _):
+        run.sidecar.metrics.finished(finished(cache=dear), 10.5)
+        assert run.sidecar.tiers is not None
+        for _ in range(20):
+            run.sidecar.tiers.shadow.note("<b id=evil>r</b>", "exact", False)
+        document = await rendered(f"{run.admin_url}/", tmp_path)
+    section = CACHE_SECTION.search(document)
+    assert section is not None and not section[1]
+    assert '<span data-stat="cache.hit_ratio" data-as="share">80.0 %</span>' in document
+    assert '<b data-stat="cache.hit_total" data-as="count">4</b>' in document
+    assert '<span data-stat="cache.saved_usd_total" data-as="usd">$1,234.56</span>' in document
+    assert '<b data-stat="cache.saved_s_total" data-as="duration">2 min 5 s</b>' in document
+    assert '<span data-stat="cache.entries" data-as="count">1</span>' in document
+    assert (
+        '<p class="big bad" id="cache-tile"><span data-stat="cache.tiers_off" data-as="count">1<' in document
+    )
+    assert '<span id="cache-off">exact hits of route &lt;b id=evil&gt;r&lt;/b&gt;</span>' in document

@@ -144,6 +144,7 @@ def test_purges_by_key_by_route_by_scope_and_all() -> None:
     assert store.purge(scope=b"red") == 2
     assert names(store, *"abcd") == "cd"
     fill()
+    assert store.purge(key("a").digest, route="other") == 0
     assert store.purge(route="fast", scope=b"blue") == 1
     assert store.purge() == 3
     assert (store.stats.entries, store.stats.bytes) == (0, 0)

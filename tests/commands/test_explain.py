@@ -110,6 +110,18 @@ async def test_a_file_is_enough(file: str) -> None:
     assert f"would   send to {A}\n" in out
 
 
+async def test_a_cache_of_the_file_is_empty_and_asks_nobody(tmp_path: Path) -> None:
+    config = tree(cache={"redis": {"env": "REDIS_URL"}})
+    body = {"model": "plain", "messages": [{"role": "user", "content": "How do I boil an egg?"}]}
+    (tmp_path / "body").write_bytes(orjson.dumps(body))
+    file = str(write_config(tmp_path / "c", config))
+    environ = {**ENVIRON, "REDIS_URL": "redis://127.0.0.1:1"}
+    arguments = ("explain", "--config", file, "--body", str(tmp_path / "body"))
+    code, out, errors = await finished(*arguments, environ=environ)
+    assert (code, errors) == (0, "")
+    assert "cache   eligible, miss\n" in out
+
+
 async def test_health_checks_of_the_file_are_not_begun(tmp_path: Path) -> None:
     config = tree(provider={"health_check": {"path": "/models"}})
     code, out, errors = await explain(

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from sidecar.commands.explained import table
 
 
@@ -10,7 +12,7 @@ def shown(**changes: Any) -> dict[str, Any]:
     return {
         **dict.fromkeys(("model", "caller", "route", "reason", "limits", "error")),
         **{name: [] for name in ("arms", "budgets", "targets", "left_out", "notes")},
-        "cache": {"class": "off"},
+        "cache": {"class": "off", "reason": None, "would": None},
         "would": "send to x",
         **changes,
     }
@@ -66,6 +68,20 @@ def test_an_error_is_said_with_its_message() -> None:
     error = {"status": 404, "code": "model_not_found", "message": "No such model."}
     text = table(shown(would="answer 404 model_not_found", error=error))
     assert "would   answer 404 model_not_found: No such model.\n" in text
+
+
+@pytest.mark.parametrize(
+    ("cache", "line"),
+    [
+        (("bypass", "tools", None), "bypass (tools)"),
+        (("eligible", None, "hit exact"), "eligible, hit exact"),
+        (("eligible", "they differed", "shadow exact"), "eligible, shadow exact (they differed)"),
+        (("unknown", "give the body to know", None), "unknown (give the body to know)"),
+    ],
+)
+def test_the_cache_takes_one_line(cache: tuple[str, str | None, str | None], line: str) -> None:
+    said = dict(zip(("class", "reason", "would"), cache, strict=True))
+    assert f"cache   {line}\n" in table(shown(cache=said))
 
 
 def test_it_is_fit_for_a_terminal_whoever_wrote_it() -> None:

@@ -12,9 +12,11 @@ from tests.support.raw import raw_provider
 STATUS = ("break-glass", "status")
 ON = ("break-glass", "on", "--for", "30m", "--reason", "r")
 EXPLAIN = ("explain", "--model", "m")
+CACHE = ("cache", "status")
+PURGE = ("cache", "purge", "--all")
 
 
-@pytest.mark.parametrize("command", [STATUS, ON, ("break-glass", "off"), EXPLAIN], ids=" ".join)
+@pytest.mark.parametrize("command", [STATUS, ON, ("break-glass", "off"), EXPLAIN, CACHE, PURGE], ids=" ".join)
 async def test_a_sidecar_that_does_not_run_is_one_line(command: tuple[str, ...]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
@@ -29,7 +31,7 @@ async def test_a_socket_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     assert (code, out, errors.count("\n")) == (1, "", 1)
 
 
-@pytest.mark.parametrize("command", [STATUS, EXPLAIN], ids=" ".join)
+@pytest.mark.parametrize("command", [STATUS, EXPLAIN, CACHE, PURGE], ids=" ".join)
 @pytest.mark.parametrize(
     "said",
     [

@@ -287,3 +287,15 @@ async def test_a_share_of_hits_is_asked_anew_and_compared(
             ("canonical", 1, 1),
             ("exact", 1, 0),
         ]
+
+
+async def test_what_was_asked_before_a_purge_is_not_kept_after_it(
+    cached: Running, provider: DemoProvider, http: aiohttp.ClientSession
+) -> None:
+    provider.scenario.update({"head_s": 0.2})
+    asked = asyncio.create_task(status(http, cached, body()))
+    await until(lambda: len(provider.requests) == 1)
+    assert cached.sidecar.tiers is not None
+    cached.sidecar.tiers.purge()
+    assert await asked == "sidecar; fwd=miss"
+    assert await status(http, cached, body()) == "sidecar; fwd=miss; stored"

@@ -9,8 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.k8s.tls import Serving
 from sidecar.k8s.webhook import Metrics as InjectorMetrics
+from sidecar.telemetry.cache_series import Cache, Checked, Semantic, Shared
 from sidecar.telemetry.exposition import Health, Limits, expose
-from sidecar.telemetry.metrics import Metrics, Row
+from sidecar.telemetry.metrics import CacheRow, Histogram, Metrics, Row
 from tests.k8s.support_helm import CHART, Object, example, one, render
 
 # What Prometheus adds to everything it reads from a pod.
@@ -22,10 +23,12 @@ def exposed() -> dict[str, set[str]]:
     metrics = Metrics("1")
     row = metrics.rows[("team", "route", "model", "provider", "region")] = Row()
     row.codes[200] = 1
+    metrics.cache_rows["route", "hit", "exact"] = CacheRow()
     limits = Limits({("tier standard", False): 1}, {("b", "team", "spent"): 1.0}, 0)
-    text = expose(
-        metrics, [Health("provider", "endpoint", "region", True, 0)], {"provider": 1}, limits
-    ).decode()
+    semantic = Semantic(1, 0, {"number": 1}, Histogram((1.0,)))
+    cache = Cache(1, 1, 0, [Checked("route", "exact", 1, 0, True)], Shared(True, {"hit": 1}), semantic)
+    health = [Health("provider", "endpoint", "region", True, 0)]
+    text = expose(metrics, health, {"provider": 1}, limits, cache).decode()
     families = [*text_string_to_metric_families(text), *InjectorMetrics(Serving()).registry.collect()]
     found: dict[str, set[str]] = {}
     for family in families:
@@ -126,6 +129,7 @@ def test_alerts_ask_for_metrics_that_exist_and_say_what_is_wrong() -> None:
         "AiSidecarConfigReloadFailed",
         "AiSidecarBudgetNearlySpent",
         "AiSidecarBreakGlassOn",
+        "AiSidecarCacheTierOff",
         "AiSidecarInjectorCertificateEnds",
     }
     for rule in found.values():

@@ -1,0 +1,76 @@
+"""`sidecar cache status|purge|false-hit|reset`: asks a running sidecar about its answer cache, and prints.
+
+Exit codes: 0 done, 1 the sidecar is not reached or refuses, 2 bad arguments.
+"""
+
+import argparse
+import sys
+from typing import Any
+
+import orjson
+
+from sidecar.admin.client import AdminError, ask
+from sidecar.commands.cache_status import text as status_text
+
+
+def run(options: argparse.Namespace) -> int:
+    """Ask and print; returns the exit code. BrokenPipeError when the reader has left."""
+    try:
+        if options.action == "status":
+            answer = ask(options.admin, "GET", "/cache")
+        else:
+            path, query = _change(options)
+            answer = ask(options.admin, "POST", path, query)
+        shown = orjson.loads(answer)
+        text = _TEXTS[options.action](shown)
+    except AdminError as error:
+        return _fail(str(error), 2 if error.status == 400 else 1)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return _fail(f"{options.admin} answered, but not as a sidecar does", 1)
+    if options.json:
+        text = orjson.dumps(shown, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    # As UTF-8 whatever the locale, and now: a reader that has left is noticed here, not at the exit.
+    sys.stdout.buffer.write(text.encode(errors="replace"))
+    sys.stdout.flush()
+    return 0
+
+
+def _change(options: argparse.Namespace) -> tuple[str, dict[str, str]]:
+    """Path and query of a change; the sidecar judges them."""
+    if options.action == "false-hit":
+        return "/cache/false_hit", {"key": options.key}
+    names = ("key", "route", "scope") if options.action == "purge" else ("route", "tier")
+    query = {name: value for name in names if (value := getattr(options, name)) is not None}
+    if options.action == "purge" and options.all:
+        query["all"] = "1"
+    return f"/cache/{options.action}", query
+
+
+def _purged(said: dict[str, Any]) -> str:
+    return f"dropped {_count(said['dropped'], 'answer')}{_elsewhere(said)}\n"
+
+
+def _reported(said: dict[str, Any]) -> str:
+    what = "the answer is dropped" if said["was_here"] else "no answer was stored under it here"
+    return f"{what}; the key serves its own words only from now on{_elsewhere(said)}\n"
+
+
+def _reset(said: dict[str, Any]) -> str:
+    lines = [f"switched on: {one['tier']} of {one['route'] or 'no route'}" for one in said["reset"]]
+    return "\n".join(lines or ["no tier was off"]) + "\n"
+
+
+def _elsewhere(said: dict[str, Any]) -> str:
+    return "; the sidecars that share answers are told" if said["others_told"] else ""
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"sidecar cache: {message}\n")
+    return code
+
+
+_TEXTS = {"status": status_text, "purge": _purged, "false-hit": _reported, "reset": _reset}
