@@ -146,6 +146,11 @@ class Accounts:
                 return plan.instead(cheapest)
         return refusal(exceeded)
 
+    def release_tokens(self, account: Account, now_s: float) -> None:
+        """Nothing is asked for this request: it spends no tokens."""
+        if account.admission is not None:
+            account.admission.settle(0, now_s)
+
     # --- between tries --------------------------------------------------------------------------------
 
     def purse(self, account: Account, call: Call | None) -> Callable[[Candidate], bool] | None:

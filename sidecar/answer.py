@@ -189,10 +189,7 @@ class Answer:
             self.mode = STREAM
             call = self._call
             self.reader = StreamReader(self._x.kind, call.choices, strip_usage=call.strip_usage)
-            if self.joiner is not None:
-                self.reader.tap = self.joiner.note
-            else:
-                self._tap(self.reader)
+            self._tap(self.reader)
         elif self._call.stream:
             self.deadline_s = min(self._began_s + self._timeouts.answer_s, self._end_s)
 
@@ -316,7 +313,7 @@ class Answer:
 
     def _tap(self, reader: StreamReader) -> None:
         """Have the events taken down for whoever needs them."""
-        delivered, recording = self.delivered, self.recording
+        delivered, recording = self.joiner or self.delivered, self.recording
         if delivered is not None and recording is not None:
             reader.tap = both(delivered.note, recording.note)
         elif delivered is not None:
@@ -370,6 +367,8 @@ class Answer:
         """The attempt is over, one way or another."""
         if self._is_open:
             self._is_open = False
+            if self.reader is not None:
+                self.reader.tap = None  # who listened holds the whole text
             self._endpoint.in_flight -= 1
             self._ticker.disarm(self)
             if self._slots is not None:

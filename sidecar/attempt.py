@@ -19,7 +19,7 @@ from sidecar.upstream import verdict as verdicts
 from sidecar.upstream.verdict import GOOD, OURS, SERVER_FAILED, Verdict
 
 if TYPE_CHECKING:
-    from sidecar.lookup import Lookup
+    from sidecar.caching.lookup import Lookup
 
 Outcome = Answer | ProxyError
 _REUSED_ONLY = Retry.REUSED_ONLY

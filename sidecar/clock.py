@@ -90,20 +90,21 @@ class Ticker:
         self.tick()
 
 
-class Pause:
-    """A wait of so many seconds, for a flow: `await pause.over`."""
+async def pause(ticker: Ticker, seconds: float) -> None:
+    """Wait for so many seconds; for a flow, which has no asyncio.sleep."""
+    waiting = _Pause(ticker, seconds)
+    try:
+        await waiting.over
+    finally:
+        ticker.disarm(waiting)
 
+
+class _Pause:
     def __init__(self, ticker: Ticker, seconds: float) -> None:
         self.over = Signal()
         self.deadline_s = ticker.now_s + seconds
-        self._ticker = ticker
         ticker.arm(self)
 
     def on_deadline(self) -> None:
-        """The ticker's call."""
-        self.stop()
+        self.deadline_s = NEVER
         self.over.set()
-
-    def stop(self) -> None:
-        """No longer wanted."""
-        self._ticker.disarm(self)

@@ -45,7 +45,7 @@ class StreamReader:
         "_finished",
         "_has_content",
         "_is_chat",
-        "_read",
+        "_is_response",
         "_strip_usage",
         "events",
         "failed",
@@ -59,7 +59,7 @@ class StreamReader:
         self._choices = choices
         self._strip_usage = strip_usage
         self._is_chat = kind not in ("responses", "messages")
-        self._read = self._read_response_event if kind == "responses" else self._read_message_event
+        self._is_response = kind == "responses"
         self._finished: set[int] = set()
         self._has_content = False
         self.is_complete = False
@@ -84,7 +84,9 @@ class StreamReader:
         if self.tap is not None:
             self.tap(document)
         if not self._is_chat:
-            return self._read(document)
+            if self._is_response:
+                return self._read_response_event(document)
+            return self._read_message_event(document)
         # A chunk of a chat or completion, in line: this runs for every event.
         report = document.get("usage")
         if report is not None:

@@ -50,6 +50,7 @@ class RequestHead:
         "minor",
         "path",
         "target",
+        "variant",
     )
 
     def __init__(self, method: bytes = b"", target: bytes = b"", minor: int = 1) -> None:
@@ -62,6 +63,7 @@ class RequestHead:
         self.keep_alive = True
         self.admitted_by: object = None
         self.kind = ""  # the inference API it calls, known once it is admitted
+        self.variant: bytes | None = None  # what it says that may change an answer; made when first asked for
         self.credential: str | None = None  # the caller's key as a name; made when first asked for
 
 
@@ -97,6 +99,9 @@ class Downstream(Protocol):
 
     def feed_from(self, source: Pausable | None) -> None:
         """Name who is paused while the caller does not read."""
+
+    def drop(self) -> None:
+        """Break the connection: the caller does not read, and nobody waits for it."""
 
     def lost(self, x: "Exchange", flow: Flow) -> None:
         """The caller's connection is gone: end the flow that serves it, unless others listen too."""

@@ -29,7 +29,7 @@ from sidecar.standing import Standing, View, standings
 from sidecar.tries import Tries
 
 if TYPE_CHECKING:
-    from sidecar.cache_tiers import Tiers  # two megabytes, for those who have a cache
+    from sidecar.caching.tiers import Tiers  # two megabytes, for those who have a cache
 
 CHAT = "/v1/chat/completions"
 # One for all requests without a key, since heads are remembered.
@@ -254,8 +254,10 @@ class _Explanation:
         if self._refusal is not None or not self._question.is_whole:
             self._shown["cache"]["reason"] = "refused before" if self._refusal else "give the body to know"
             return ""
+        from sidecar.caching.outlook import outlook  # two megabytes, for those who have a cache
+
         x.route, x.body = plan.route, self._question.body
-        seen = tiers.outlook(x, call, caller, plan.candidates[0], self._now_s)
+        seen = outlook(tiers, x, call, caller, plan.candidates[0], self._now_s)
         self._shown["cache"] = {"class": seen.kind, "reason": seen.reason, "would": seen.would}
         self._notes += seen.notes
         return f"answer from the cache: {seen.would}" if seen.is_hit else ""

@@ -28,7 +28,7 @@ from sidecar.attempt import (
     name_target,
     nothing_to_try,
 )
-from sidecar.clock import Pause, Ticker
+from sidecar.clock import Ticker, pause
 from sidecar.errors import (
     NO_RETRY_LINE,
     ClientGone,
@@ -57,7 +57,7 @@ from sidecar.tries import Target, Tries
 from sidecar.upstream.verdict import GOOD, OURS, Verdict
 
 if TYPE_CHECKING:
-    from sidecar.caching import Caching  # two megabytes, for those who have a cache
+    from sidecar.caching.requests import Caching  # two megabytes, for those who have a cache
 
 
 class Live(Protocol):
@@ -170,7 +170,7 @@ class Proxy:
             if self.caching is not None and call is not None:
                 found = await self.caching.look(x, attempt, caller, call, plan.candidates[0])
                 if found is not None:
-                    return await self.caching.serve(x, call, plan.candidates[0], found)
+                    return await self.caching.serve(x, attempt, call, plan.candidates[0], found)
                 client = x.client
 
             # Reserve: dollars at the worst case, or another plan where a budget is used up.
@@ -290,7 +290,7 @@ class Proxy:
         target = tries.following(failed, verdict, now_s) if may_go_on(outcome, call) else None
         target = self._afforded(attempt, call, target, now_s)
         if target is not None and tries.wait_s:
-            await self._pause(tries.wait_s)
+            await pause(self._ticker, tries.wait_s)
         return target
 
     def _afforded(
@@ -352,19 +352,22 @@ class Proxy:
         join = Joiner(delivered, JoinMode.RESTART, earlier)
         return await self._sender.send(x, call, attempt, target, delivered, join)
 
-    async def _pause(self, seconds: float) -> None:
-        pause = Pause(self._ticker, seconds)
-        try:
-            await pause.over
-        finally:
-            pause.stop()
-
     # --- the end --------------------------------------------------------------------------------------
 
     def _finish(self, x: Exchange, attempt: Attempt) -> None:
         """The answer is out, or the caller gone: score the last attempt, settle the request."""
-        answer, tries, target = attempt.answer, attempt.tries, attempt.target
         now_s = time.monotonic()
+        body = b""
+        try:
+            body = self._conclude(x, attempt, now_s)
+        finally:
+            if attempt.lookup is not None and self.caching is not None:
+                self.caching.finish(x, attempt)
+            self._settlement.add(x, now_s, body, attempt)
+
+    def _conclude(self, x: Exchange, attempt: Attempt, now_s: float) -> bytes:
+        """Let go of what the request held; a plain answer's bytes, if its usage is to be read."""
+        answer, tries, target = attempt.answer, attempt.tries, attempt.target
         if tries is not None:
             if attempt.is_good and answer is not None and target is not None:
                 tries.score(target, judge_end(answer), now_s)
@@ -375,21 +378,19 @@ class Proxy:
         under_way = attempt.under_way
         if under_way is not None and not under_way.is_whole:
             under_way.cancel()
-        body = b""
-        if answer is not None:
-            if not answer.is_whole:
-                answer.cancel()
-            if answer.reader is not None:
-                x.usage = total(attempt.usage, answer.reader.usage)
-            elif answer.mode is PLAIN and answer.status == 200 and answer.is_whole:
-                body = answer.tail or answer.body
-            if x.kind == "responses" and target is not None and answer.status == 200:
-                # Who goes on with this answer later must go to where it is kept.
-                given = response_id(answer.body) if answer.reader is None else answer.reader.response_id
-                self._pins.remember(given, target.endpoint)
-        if attempt.lookup is not None and self.caching is not None:
-            self.caching.finish(x, attempt)
-        self._settlement.add(x, now_s, body, attempt)
+        if answer is None:
+            return b""
+        if not answer.is_whole:
+            answer.cancel()
+        if x.kind == "responses" and target is not None and answer.status == 200:
+            # Who goes on with this answer later must go to where it is kept.
+            given = response_id(answer.body) if answer.reader is None else answer.reader.response_id
+            self._pins.remember(given, target.endpoint)
+        if answer.reader is not None:
+            x.usage = total(attempt.usage, answer.reader.usage)
+            return b""
+        is_told = answer.mode is PLAIN and answer.status == 200 and answer.is_whole
+        return answer.tail or answer.body if is_told else b""
 
     def settle(self, x: Exchange) -> None:
         """Count and log a request that ended elsewhere."""

@@ -38,7 +38,7 @@ from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from sidecar.cache_tiers import Tiers
+    from sidecar.caching.tiers import Tiers
     from sidecar.fleet.leases import Leases
     from sidecar.usage.ledger import Ledger
 
@@ -60,6 +60,7 @@ class Sidecar:
         self.bound: dict[str, list[str]] = {}
         self.phase = "PRE_INITIALIZING"
 
+        self._team = team
         self._config = loaded.config
         self._reload = reload
         self._watcher = Watcher(loaded.files, interval_s=WATCH_S)
@@ -231,7 +232,7 @@ class Sidecar:
     def _apply(self, config: Config) -> None:
         """Make a configuration the current one. Raises as Runtime.apply, or a ConfigError where its cache
         cannot be had; then nothing has changed."""
-        tiers = self.tiers or _tiers(config)
+        tiers = self.tiers or _tiers(config, self._team)
         semantic = None if tiers is None else tiers.prepare(config)
         self.runtime.apply(config)
         if tiers is not None:
@@ -246,7 +247,7 @@ class Sidecar:
     def _cache_in(self, tiers: "Tiers") -> None:
         """Put the cache in the way of requests, when there first is one."""
         if self.tiers is None:
-            from sidecar.caching import Caching
+            from sidecar.caching.requests import Caching
 
             self.tiers = tiers
             self._proxy.caching = Caching(tiers, self.accounts)
@@ -304,12 +305,12 @@ def _leases(config: Config) -> "Leases | None":
     return Leases(config.fleet)
 
 
-def _tiers(config: Config) -> "Tiers | None":
+def _tiers(config: Config, team: str) -> "Tiers | None":
     if config.cache is None:
         return None
-    from sidecar.cache_tiers import Tiers  # two megabytes
+    from sidecar.caching.tiers import Tiers  # two megabytes
 
-    return Tiers()
+    return Tiers(team)
 
 
 def _refuse_fixed_changes(old: Config, new: Config) -> None:

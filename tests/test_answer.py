@@ -53,6 +53,9 @@ class Caller:
     def feed_from(self, source: Pausable | None) -> None:
         self.source = source
 
+    def drop(self) -> None:
+        raise AssertionError("an Answer drops nobody")
+
     def lost(self, x: Exchange, flow: Flow) -> None:
         raise AssertionError("an Answer has no flow")
 

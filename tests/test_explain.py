@@ -10,15 +10,16 @@ import pytest
 from sidecar.accounts import Accounts
 from sidecar.cache.answers import Miss
 from sidecar.cache.control import NONE
-from sidecar.cache.key import Place, scope_of
 from sidecar.cache.recording import Record, record_of
-from sidecar.cache_tiers import Tiers
+from sidecar.caching.tiers import Tiers
 from sidecar.clock import Ticker
 from sidecar.config.load import parse
+from sidecar.config.model import Model
 from sidecar.exchange import NANO_USD
 from sidecar.explain import Question, explain, question_of
 from sidecar.policy.budget import Reservation
 from sidecar.policy.callers import SHARED_BUCKET, Caller, bucket_of
+from sidecar.routing.plan import Candidate
 from sidecar.runtime import Runtime
 from sidecar.telemetry.metrics import Metrics
 from sidecar.upstream.endpoint import Endpoint
@@ -73,7 +74,7 @@ class World:
         runtime.apply(config)
         self.snapshot = runtime.snapshot
         self.accounts = Accounts(config, None, lambda: WALL_S)
-        self.tiers = Tiers(lambda: WALL_S)
+        self.tiers = Tiers("own", lambda: WALL_S)
         self.tiers.configure(config, None)
 
     def explain(self, body: Any = None, **query: str) -> dict[str, Any]:
@@ -100,7 +101,9 @@ class World:
         answers = self.tiers.answers
         assert answers is not None
         x, call = request(document)
-        place = Place(scope_of("key", bucket, "own", ()), route, model)
+        provider, _, name = model.partition("/")
+        candidate = Candidate(name, Model(provider=provider), self.snapshot.providers[provider])
+        place = self.tiers.scopes.place_of(Caller("own", "", 0, bucket), route, candidate)
         missed = answers.lookup(x, call, place, NONE, NOW_S - 1)
         assert isinstance(missed, Miss)
         record = record_of("chat", orjson.dumps(plain()))

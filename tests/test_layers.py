@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent / "sidecar"
 
 ENTRY_POINTS = {"__main__", "cli", "commands", "run", "server", "admin", "demo", "k8s", "waiting"}
 ONE_REQUEST = {
-    *("settlement", "sender", "pins", "accounts", "caching", "cache_tiers", "lookup"),
+    *("settlement", "sender", "pins", "accounts", "caching"),
     *("runtime", "proxy", "lane", "answer", "attempt", "gate", "lessons", "routing", "tries"),
     *("break_glass", "catalog", "issuer", "model_list", "explain", "standing", "quote"),
 }
@@ -36,11 +36,11 @@ SYNCHRONOUS = (
     *("explain", "standing", "quote"),
     *("cache.canonical", "cache.english", "cache.guards", "cache.eligibility", "cache.key", "cache.control"),
     *("cache.recording", "cache.replay", "cache.store", "cache.answers"),
-    *("cache.agreement", "cache.wording", "cache.shadow"),
-    *("cache.lexicon", "cache.sameness", "cache.vectors", "cache.embedding", "cache.local_embedder"),
-    *("cache.sealing", "cache.orders", "cache.names", "cache.backlog", "cache.calibration", "cache.flight"),
-    "cache.outlook",
-    "lookup",
+    *("cache.flight", "cache.outlook", "caching.lookup", "caching.scopes", "caching.outlook"),
+    *(f"cache.checks.{name}" for name in ("agreement", "wording", "shadow")),
+    *(f"cache.meaning.{name}" for name in ("lexicon", "sameness", "vectors", "embedding")),
+    *(f"cache.meaning.{name}" for name in ("local_embedder", "calibration")),
+    *(f"cache.shared.{name}" for name in ("sealing", "orders", "names", "backlog")),
     "large_body",
     "break_glass",
     "catalog",

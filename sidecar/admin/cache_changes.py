@@ -14,7 +14,7 @@ from sidecar.admin.state import State
 from sidecar.policy.callers import SHARED_BUCKET
 
 if TYPE_CHECKING:
-    from sidecar.cache_tiers import Tiers
+    from sidecar.caching.tiers import Tiers
 
 _log = logging.getLogger("sidecar")
 
@@ -119,15 +119,16 @@ def _key(text: str | None) -> bytes | None:
 
 def _check_scope(state: State, tiers: "Tiers", scope: str) -> None:
     config = state.snapshot.config
-    if tiers.scope == "all":
+    scopes = tiers.scopes
+    if scopes.shared_by == "all":
         raise Refused(
             409, "All callers share the answers (cache.scope: all), so that no scope is to be named."
         )
-    own_team = state.snapshot.callers.team
-    if tiers.has_scope(scope, own_team):
+    if scopes.has(scope):
         return
-    if tiers.scope == "key":
+    if scopes.shared_by == "key":
         raise _unknown("key", scope, [*(key.id for key in config.keys), SHARED_BUCKET])
+    own_team = state.snapshot.callers.team
     raise _unknown("team", scope, sorted({own_team, *(key.team for key in config.keys if key.team)}))
 
 

@@ -10,9 +10,9 @@ from sidecar.exchange import NANO_USD
 from sidecar.telemetry.metrics import CacheRow, Metrics
 
 if TYPE_CHECKING:
-    from sidecar.cache.semantic import SemanticTier
-    from sidecar.cache.shared import SharedTier
-    from sidecar.cache_tiers import Tiers
+    from sidecar.cache.meaning.tier import SemanticTier
+    from sidecar.cache.shared.tier import SharedTier
+    from sidecar.caching.tiers import Tiers
 
 RESULTS = ("hit", "miss", "bypass", "collapsed", "shadow")
 

@@ -12,8 +12,8 @@ from sidecar.telemetry.exposition import Fleet, Health, Limits, expose
 from sidecar.telemetry.metrics import Histogram
 
 if TYPE_CHECKING:
-    from sidecar.cache.semantic import SemanticTier
-    from sidecar.cache_tiers import Tiers
+    from sidecar.cache.meaning.tier import SemanticTier
+    from sidecar.caching.tiers import Tiers
 
 _BREAKER_STATES = ("closed", "half_open", "open")
 
@@ -80,7 +80,7 @@ def _cache(tiers: "Tiers") -> Cache | None:
 
 
 def _semantic(tier: "SemanticTier") -> Semantic:
-    from sidecar.cache.semantic import SIMILARITIES  # there already
+    from sidecar.cache.meaning.tier import SIMILARITIES  # there already
 
     stats = tier.stats
     similarity = Histogram(SIMILARITIES)

@@ -8,7 +8,7 @@ from sidecar.runtime import Snapshot
 from sidecar.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from sidecar.cache_tiers import Tiers  # two megabytes, for those who have a cache
+    from sidecar.caching.tiers import Tiers  # two megabytes, for those who have a cache
 
 
 class State(Protocol):

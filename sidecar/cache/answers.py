@@ -15,7 +15,7 @@ from collections import OrderedDict
 
 from sidecar.cache.control import Directives
 from sidecar.cache.eligibility import Bypass
-from sidecar.cache.key import Key, Place, key_of
+from sidecar.cache.key import Key, Place, key_of, variant_of
 from sidecar.cache.recording import Record
 from sidecar.cache.replay import Answer
 from sidecar.cache.store import Entry, Store
@@ -80,7 +80,7 @@ class AnswerCache:
             return _NO_STORE
         key = key_of(
             x.kind,
-            x.target,
+            x.target + variant_of(x.head),
             call,
             x.body,
             place,

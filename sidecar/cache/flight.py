@@ -6,7 +6,7 @@ own. Who takes a seat late gets all from the beginning. A caller that leaves giv
 too; the provider is let go when no seat is taken any more.
 
 Bounded: MAX_SEATS callers, and MAX_BYTES of an answer, from where on nobody may join. The provider is held
-back while no caller reads, or one that does not is MAX_BYTES behind.
+back while no caller reads. Where others do, one that is MAX_BYTES behind them loses its connection.
 """
 
 import time
@@ -19,7 +19,7 @@ from sidecar.flow import Flow, Signal
 MAX_SEATS = 1000
 MAX_BYTES = 1024 * 1024
 
-# The question's digest, who asks, whether as a stream, whether with usage.
+# The question's digest, who asks (a caller's bucket), whether as a stream, whether with usage.
 Name = tuple[bytes, str, bool, bool]
 
 
@@ -127,11 +127,12 @@ class Flight:
         """A caller is gone, or has all. The last one that goes ends the request, if its first has left."""
         if seat in self._seats:
             self._seats.remove(seat)
-        flow, self._flow = self._flow, self._flow if self._seats else None
-        if flow is not None and not self._seats and not self._is_over:
-            self._x.is_open = False
-            flow.cancel(ClientGone())
-        self.balance()
+        flow = self._flow
+        if flow is None or self._seats or self._is_over:
+            return self.balance()
+        self._flow = None
+        self._x.is_open = False
+        flow.cancel(ClientGone())
 
     def close(self) -> None:
         """The request is at its end, whatever came of it: nobody is left waiting."""
@@ -182,6 +183,9 @@ class Flight:
             seat.client.end(seat.x)
             seat.done.set()
 
+    def drop(self) -> None:
+        raise NotImplementedError("each seat has a connection of its own")
+
     def cut(self, x: Exchange, last: bytes) -> None:
         for seat in self._take_seats():
             seat.x.flag = x.flag
@@ -208,9 +212,12 @@ class Flight:
     def balance(self) -> None:
         """Hold the provider back, or let it go on."""
         seats = self._seats
-        is_held = bool(seats) and (
-            all(seat.is_paused for seat in seats) or any(seat.behind_bytes > MAX_BYTES for seat in seats)
-        )
+        is_held = bool(seats) and all(seat.is_paused for seat in seats)
+        if not is_held:
+            for seat in seats:
+                if seat.behind_bytes > MAX_BYTES:
+                    seat.behind_bytes = 0
+                    seat.client.drop()
         if is_held is self._is_held:
             return
         self._is_held = is_held
@@ -222,6 +229,8 @@ class Flight:
 
     def _begin(self, seat: Seat, status: int, lines: Sequence[bytes], length: int | None) -> None:
         self._describe(seat, status)
+        if seat.x is not self._x and seat.x.stream and status == 200:
+            seat.x.first_token_s = seat.x.upstream_s
         seat.client.begin(seat.x, status, lines, length)
         seat.client.feed_from(seat)
 
@@ -232,9 +241,7 @@ class Flight:
             return
         x.status, x.flag = status, first.flag
         x.model, x.provider, x.region, x.endpoint = first.model, first.provider, first.region, first.endpoint
-        x.overhead_s = time.monotonic() - x.started_s
-        if x.stream:
-            x.first_token_s = x.overhead_s
+        x.upstream_s = time.monotonic() - x.started_s
 
     def _write(self, seat: Seat, data: bytes) -> None:
         seat.x.bytes_sent += len(data)
@@ -250,6 +257,7 @@ class Flight:
         if self._flow is not None:
             self._x.is_open = False
             self._x.flag = "DC" if self._x.flag == "-" else self._x.flag
+        self._pieces.clear()
         seats, self._seats = self._seats, []
         return seats
 

@@ -1,12 +1,14 @@
 """Under what an answer is kept: the digest of everything that decides it.
 
-    partition = who may share it, route, routed model, path and query, the body less the user's last words
+    partition = who may share it, route, routed model, path and query, header fields that are not known to be
+                harmless, the body less the user's last words
     key       = partition, and these words: in their canonical form where they have one, else as they are
 
 A digest is BLAKE2b-128; nobody finds two requests with the same one. The body counts by its parse, with
 sorted members, so that blanks and order do not matter. But a member that stands there twice is one in our
 parse and may be the other in the provider's: with it, who shares a scope could store the answer to one
-question under another. A body in which that may be so is not eligible.
+question under another. A body in which that may be so is not eligible, nor one with an integer that our parse
+does not keep.
 """
 
 import re
@@ -17,6 +19,7 @@ import orjson
 
 from sidecar.cache.canonical import VERSION, canonical
 from sidecar.cache.eligibility import Bypass, Turn, last_turn
+from sidecar.exchange import RequestHead
 from sidecar.openai import Call
 
 _DIGEST_BYTES = 16
@@ -55,9 +58,11 @@ class Key:
 def scope_of(shared_by: str, credential: str, team: str, regions: tuple[str, ...]) -> bytes:
     """Who shares answers: `shared_by` is key, team or all.
 
-    A residency filter is part of it: an answer of another region must not reach a caller that has one.
+    The team is part of a key's: callers without a key of their own are `shared` in each sidecar, and sidecars
+    of several teams may have one Redis. A residency filter is part of all: an answer of another region must
+    not reach a caller that has one.
     """
-    whom = {"key": credential, "team": team, "all": ""}[shared_by]
+    whom = {"key": [team, credential], "team": team, "all": ""}[shared_by]
     name = orjson.dumps([shared_by, whom, sorted(regions)])
     return blake2b(name, digest_size=_DIGEST_BYTES).digest()
 
@@ -90,8 +95,37 @@ def key_of(
 _AMBIGUOUS = Bypass("ambiguous")
 
 
-def _digest(place: Place, target: bytes, turn: Turn, form: str | None) -> Key:
-    decisive = orjson.dumps([place.route, place.model, turn.rest], option=orjson.OPT_SORT_KEYS)
+def variant_of(head: RequestHead) -> bytes:
+    """What the header fields say that may change an answer, such as an account; empty for most callers."""
+    if head.variant is None:
+        lines = [line for line in head.forward if not _is_harmless(line.partition(b":")[0].strip().lower())]
+        said = b"\n".join(sorted(lines))
+        head.variant = blake2b(said, digest_size=_EXACT_BYTES).digest() if said else b""
+    return head.variant
+
+
+def _is_harmless(name: bytes) -> bool:
+    return name in _HARMLESS or name.startswith(_HARMLESS_BEGINNINGS)
+
+
+# Who asks (the scope knows), with what software, how the bytes travel, to which trace the request belongs.
+_HARMLESS = frozenset(
+    b"""accept accept-charset accept-encoding accept-language api-key authorization b3 baggage cache-control
+    connection content-length content-type date dnt expect forwarded host idempotency-key keep-alive origin
+    pragma priority referer sentry-trace te traceparent tracestate user-agent via x-api-key
+    x-amzn-trace-id x-client-request-id x-cloud-trace-context x-correlation-id x-real-ip
+    x-request-id""".split()
+)
+_HARMLESS_BEGINNINGS = (
+    *(b"sec-", b"x-b3-", b"x-datadog-", b"x-envoy-", b"x-forwarded-", b"x-sidecar-", b"x-stainless-"),
+)
+
+
+def _digest(place: Place, target: bytes, turn: Turn, form: str | None) -> Key | Bypass:
+    try:
+        decisive = orjson.dumps([place.route, place.model, turn.rest], option=orjson.OPT_SORT_KEYS)
+    except orjson.JSONEncodeError:
+        return _AMBIGUOUS  # nested too deeply to be written
     # Fixed length, told length, JSON: no two requests write the same bytes.
     head = b"%b%b %d %b" % (STAMP, place.scope, len(target), target)
     partition = blake2b(head + decisive, digest_size=_DIGEST_BYTES).digest()
@@ -106,12 +140,14 @@ def _digest(place: Place, target: bytes, turn: Turn, form: str | None) -> Key:
 # before is found then.
 STAMP = b"answer 1 form " + VERSION
 
+# It may be an integer of more than 64 bits, which is parsed as one of its neighbours.
+_LONG_NUMBER = re.compile(rb"\d{19}")
 _COLON = re.compile(rb'"\s*:')
 _ESCAPED_COLON = re.compile(rb"\\u00(?:3[aA]|20)")
 
 
 def _says_each_once(body: bytes, document: dict[str, Any]) -> bool:
-    """Whether no member stands in the body twice, at whatever depth.
+    """Whether no member stands in the body twice, at whatever depth, and every number is what it says.
 
     Written again it is mostly the very bytes that came. Otherwise the ends of names are counted, in the body
     and in its parse written again: what the parser dropped is missing there. A text that begins with a colon
@@ -123,6 +159,8 @@ def _says_each_once(body: bytes, document: dict[str, Any]) -> bool:
         return False  # nested too deeply to be written
     if again == body:
         return True
+    if _LONG_NUMBER.search(body) is not None:
+        return False
     masked = _mask(body)
     if b"\\u00" in masked and _ESCAPED_COLON.search(masked) is not None:
         return False

@@ -210,5 +210,8 @@ def _record(
     if not any(channel in ("content", "text") for channel, _ in runs):
         return Unfit("empty")
     figures = usage if type(usage) is dict and usage else None
-    content = orjson.dumps([runs, figures, beside, of_choice, message])
+    try:
+        content = orjson.dumps([runs, figures, beside, of_choice, message])
+    except orjson.JSONEncodeError:
+        return Unfit("shape")  # nested deeper than is written
     return Record(content, figures is not None)

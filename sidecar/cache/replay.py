@@ -1,9 +1,10 @@
 """Gives a stored answer again: as one JSON object or as the events of a stream, whichever was asked for.
 
 The text, its cuts, the finish reason, the usage, the model and the fingerprint are the provider's; the id and
-the time are new, as no two answers share one. What was stored whole is streamed as one piece of text. The
-events are framed as OpenAI does it: a chunk with the role, one for each piece, one with the finish reason,
-with `include_usage` one with the usage and `"usage":null` in all others, `[DONE]`.
+the time are new, as no two answers share one. What was stored whole is streamed as one piece of text, what
+came in very many pieces in fewer. The events are framed as OpenAI does it: a chunk with the role, one for
+each piece, one with the finish reason, with `include_usage` one with the usage and `"usage":null` in all
+others, `[DONE]`.
 """
 
 from secrets import token_hex
@@ -14,6 +15,7 @@ import orjson
 Json = dict[str, Any]
 
 DONE = b"data: [DONE]\n\n"
+MAX_EVENTS = 1000  # of one channel of text
 
 
 class Answer:
@@ -84,7 +86,7 @@ class Answer:
             before = b'{"index":0,"delta":{%b:' % name if self._is_chat else b'{"index":0,%b:' % name
             rest = orjson.dumps({**quiet, "finish_reason": None})[1:]
             after = (b"}," if self._is_chat else b",") + rest + closing
-            events += [b"".join((opening, before, orjson.dumps(piece), after)) for piece in pieces]
+            events += [b"".join((opening, before, orjson.dumps(piece), after)) for piece in _few(pieces)]
         last: Json = {"index": 0, "delta": {}} if self._is_chat else {"index": 0, "text": ""}
         last.update(self._of_choice)
         last["finish_reason"] = "stop"
@@ -93,6 +95,14 @@ class Answer:
             events.append(opening + b'],"usage":' + orjson.dumps(self.usage) + b"}\n\n")
         events.append(DONE)
         return events
+
+
+def _few(pieces: list[str]) -> list[str]:
+    """At most MAX_EVENTS pieces: each has 200 bytes around it, and all are written at once."""
+    at_once = -(-len(pieces) // MAX_EVENTS)
+    if at_once <= 1:
+        return pieces
+    return ["".join(pieces[start : start + at_once]) for start in range(0, len(pieces), at_once)]
 
 
 # What OpenAI has in every message, and no stream says.

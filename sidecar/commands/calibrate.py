@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 from msgspec.structs import replace
 
-from sidecar.cache.calibration import (
+from sidecar.cache.meaning.calibration import (
     MAX_LINE_BYTES,
     Calibration,
     Judged,
@@ -23,8 +23,8 @@ from sidecar.cache.calibration import (
     judge,
     read_pairs,
 )
-from sidecar.cache.embedding import EmbedderError
-from sidecar.cache.local_embedder import LocalEmbedder
+from sidecar.cache.meaning.embedding import EmbedderError
+from sidecar.cache.meaning.local_embedder import LocalEmbedder
 from sidecar.config.cache import Semantic
 from sidecar.config.load import load
 from sidecar.config.model import Config, Provider
@@ -32,7 +32,7 @@ from sidecar.config.problems import ConfigError
 from sidecar.upstream.tls import client_context
 
 if TYPE_CHECKING:
-    from sidecar.cache.embedding import Vector
+    from sidecar.cache.meaning.embedding import Vector
 
 CONCURRENCY = 8
 # Nobody waits for an answer here; `timeout` is for requests that do.
@@ -92,7 +92,7 @@ async def _judged(pairs: list[Pair], semantic: Semantic, config: Config | None) 
         ]
 
     # aiohttp takes 0.2 s to import: only where it is used.
-    from sidecar.cache.endpoint_embedder import EndpointEmbedder
+    from sidecar.cache.meaning.endpoint_embedder import EndpointEmbedder
 
     provider = config.providers[str(semantic.provider)]
     patient = replace(semantic, timeout_s=max(semantic.timeout_s, ENDPOINT_TIMEOUT_S))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sidecar.commands.admin_option import add_admin_option
 
 if TYPE_CHECKING:
-    from sidecar.cache_tiers import Tiers
+    from sidecar.caching.tiers import Tiers
     from sidecar.config.model import Config
     from sidecar.runtime import Snapshot
 
@@ -117,23 +117,24 @@ def _explain_file(options: argparse.Namespace, query: dict[str, str], body: byte
 
     config = load(options.config, os.environ).config
     try:
-        snapshot = _at_start(config, os.environ.get("SIDECAR_TEAM") or options.default_team)
+        team = os.environ.get("SIDECAR_TEAM") or options.default_team
+        snapshot = _at_start(config, team)
         question = question_of(query, body)
-        accounts, tiers = Accounts(config, None), _empty_cache(config)
+        accounts, tiers = Accounts(config, None), _empty_cache(config, team)
         return explain(question, snapshot, accounts, time.monotonic(), time.time(), tiers)
     except (OSError, ValueError) as error:
         raise _UsageError(str(error)) from None
 
 
-def _empty_cache(config: "Config") -> "Tiers | None":
+def _empty_cache(config: "Config", team: str) -> "Tiers | None":
     """The cache that a sidecar begins with, in memory alone: nobody else is asked."""
     if config.cache is None:
         return None
     from msgspec.structs import replace
 
-    from sidecar.cache_tiers import Tiers
+    from sidecar.caching.tiers import Tiers
 
-    tiers = Tiers()
+    tiers = Tiers(team)
     tiers.configure(replace(config, cache=replace(config.cache, redis=None)), None)
     return tiers
 

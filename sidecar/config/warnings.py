@@ -3,6 +3,8 @@
 import time
 from collections.abc import Iterator
 
+from sidecar.config.auth import ServiceAccountRule
+from sidecar.config.cache import Semantic
 from sidecar.config.callers import warn_budgets, warn_tiers_and_keys
 from sidecar.config.model import Config, Timeouts
 from sidecar.config.problems import Path, Problem, field_path
@@ -20,6 +22,7 @@ def warnings(config: Config) -> list[Problem]:
             _warn_models,
             _warn_localities,
             _warn_callers,
+            _warn_cache,
             _warn_break_glass,
         )
         for path, message in warn(config)
@@ -28,11 +31,14 @@ def warnings(config: Config) -> list[Problem]:
 
 def _warn_listeners(config: Config) -> Found:
     if not config.listen.admin.is_loopback:
-        yield ("listen", "admin"), "is off loopback: anyone who reaches it can drain the sidecar"
+        what = "drain the sidecar" if config.listen.control is None else "read its configuration"
+        yield ("listen", "admin"), f"is off loopback: anyone who reaches it can {what}"
 
 
 def _warn_providers(config: Config) -> Found:
     used = {model.provider for model in config.models.values()}
+    if (semantic := _semantic(config)) is not None and semantic.provider is not None:
+        used.add(semantic.provider)
     for name, provider in config.providers.items():
         path: Path = ("providers", name)
         if name not in used and not provider.break_glass:
@@ -83,6 +89,62 @@ def _warn_callers(config: Config) -> Found:
             yield ("budgets",), "without usage.path a restart forgets what was spent"
     yield from warn_budgets(config)
     yield from warn_tiers_and_keys(config, time.time())
+
+
+def _warn_cache(config: Config) -> Found:
+    cache = config.cache
+    if cache is None:
+        return
+    if cache.scope == "all" and _has_several_teams(config):
+        what = "gives each team what was answered to others: write team, unless that is what you want"
+        yield ("cache", "scope"), what
+    semantic = _semantic(config)
+    if semantic is None:
+        return
+    if not cache.shadow and not semantic.shadow_only:
+        what = (
+            "gives answers to questions that were worded otherwise, and nothing counts the wrong ones: set"
+            " shadow, or measure first with semantic.shadow_only"
+        )
+        yield ("cache", "match"), what
+    if semantic.provider is not None:
+        yield from _warn_embedder(config, semantic.provider)
+
+
+def _warn_embedder(config: Config, name: str) -> Found:
+    path: Path = ("cache", "semantic", "provider")
+    provider = config.providers[name]
+    if provider.api_key is None and not all(endpoint.url.is_loopback for endpoint in provider.endpoints):
+        yield path, f"is {name}, which has no api_key: a caller's own is never used to embed, so give it one"
+    regions = {endpoint.region for endpoint in provider.endpoints}
+    bound = [key.id for key in config.keys if key.regions and regions.isdisjoint(key.regions)]
+    bound += [
+        f"{rule.namespace}/{rule.name}"
+        for rule in _rules(config)
+        if rule.regions and regions.isdisjoint(rule.regions)
+    ]
+    if bound:
+        callers = ", ".join(bound)
+        yield path, f"is {name}, with no endpoint in the regions of {callers}: they get no hits by meaning"
+
+
+def _semantic(config: Config) -> Semantic | None:
+    """How answers are found by meaning, where they are."""
+    cache = config.cache
+    if cache is None or cache.match != "semantic":
+        return None
+    return cache.semantic or Semantic()
+
+
+def _has_several_teams(config: Config) -> bool:
+    rules = _rules(config)
+    teams = {key.team for key in config.keys} | {rule.team or rule.namespace for rule in rules}
+    return len(teams) > 1 or any(rule.team is None and rule.namespace.endswith("*") for rule in rules)
+
+
+def _rules(config: Config) -> tuple[ServiceAccountRule, ...]:
+    accounts = config.auth.service_accounts
+    return () if accounts is None else accounts.callers
 
 
 def _warn_break_glass(config: Config) -> Found:

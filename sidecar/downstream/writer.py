@@ -134,6 +134,9 @@ class AnswerWriter:
             else:
                 self._source.resume_reading()
 
+    def drop(self) -> None:
+        self._transport.abort()
+
     def lost(self, x: Exchange, flow: Flow) -> None:
         x.is_open = False
         flow.cancel(ClientGone())

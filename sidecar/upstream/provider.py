@@ -62,6 +62,9 @@ class Provider:
         state: ProviderState,
     ) -> None:
         self.name = name
+        # What its answers depend on besides the request, as a name: where it is, and what is said to it.
+        told = repr((name, sorted(str(one.url) for one in config.endpoints), sorted(config.headers.items())))
+        self.identity = hashlib.blake2b(told.encode(), digest_size=8).hexdigest()
         self.endpoints = endpoints
         self.only = endpoints[0] if len(endpoints) == 1 else None
         self.timeouts = config.timeouts

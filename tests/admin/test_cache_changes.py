@@ -8,7 +8,7 @@ import aiohttp
 import orjson
 import pytest
 
-from sidecar.cache_tiers import Tiers
+from sidecar.caching.tiers import Tiers
 from sidecar.demo.provider import DemoProvider
 from tests.policy.support import hash_of
 from tests.support.running import Running, config_for, running

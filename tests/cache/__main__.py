@@ -4,8 +4,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from sidecar.cache.embedding import EmbedderError
-from sidecar.cache.local_embedder import LocalEmbedder
+from sidecar.cache.meaning.embedding import EmbedderError
+from sidecar.cache.meaning.local_embedder import LocalEmbedder
 from tests.cache.costs import costs
 from tests.cache.evaluation import Figures, count, cross, halves, is_allowed, is_hit, measure, similarity
 from tests.support.vectors import Vector, load

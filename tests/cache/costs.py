@@ -11,11 +11,11 @@ import orjson
 from sidecar.attempt import Attempt
 from sidecar.cache.answers import Hit
 from sidecar.cache.key import Key, key_of
+from sidecar.cache.meaning.sameness import differs, features, may_mean
 from sidecar.cache.recording import Record, Recording, record_of
 from sidecar.cache.replay import Answer
-from sidecar.cache.sameness import differs, features, may_mean
 from sidecar.cache.store import Entry, Store
-from sidecar.caching import Caching
+from sidecar.caching.requests import Caching
 from sidecar.exchange import Exchange, RequestHead
 from sidecar.openai import read_call
 from tests.cache.support import HERE, PATH, Json, asking, chunk, key, plain, read, streamed

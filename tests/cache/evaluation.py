@@ -16,8 +16,8 @@ import orjson
 from sidecar.cache.answers import AnswerCache, Hit, Miss
 from sidecar.cache.control import NONE
 from sidecar.cache.key import Key, Place, scope_of
+from sidecar.cache.meaning.sameness import differs, features, may_mean
 from sidecar.cache.recording import Record, record_of
-from sidecar.cache.sameness import differs, features, may_mean
 from sidecar.config.cache import Cache as CacheConfig
 from tests.cache.support import asking, key, plain, request
 from tests.support.vectors import Vector, load

@@ -24,6 +24,7 @@ class Connection:
         self.got = b""
         self.status = 0
         self.ended = ""
+        self.drops = 0
         self.source: Pausable | None = None
 
     def reply(self, x: Exchange, reply: Reply) -> None:
@@ -54,6 +55,9 @@ class Connection:
 
     def feed_from(self, source: Pausable | None) -> None:
         self.source = source
+
+    def drop(self) -> None:
+        self.drops += 1
 
     def is_served(self) -> bool:
         return self.x.is_open
@@ -237,7 +241,7 @@ def test_the_provider_is_held_back_only_when_nobody_reads() -> None:
     assert not world.provider.is_held()
 
 
-def test_one_that_does_not_read_is_at_most_so_far_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_does_not_read_is_dropped_where_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flights, "MAX_BYTES", 100)
     world = World()
     caller, _ = world.join()
@@ -245,11 +249,28 @@ def test_one_that_does_not_read_is_at_most_so_far_behind(monkeypatch: pytest.Mon
     assert caller.source is not None
     caller.source.pause_reading()
     world.flight.write(b"x" * 100)
-    assert not world.provider.is_held()
+    assert caller.drops == 0
     world.flight.write(b"x")
-    assert world.provider.is_held()
-    caller.source.resume_reading()
+    assert (caller.drops, world.first.drops) == (1, 0)
     assert not world.provider.is_held()
+
+
+def test_where_nobody_reads_the_provider_waits_and_nobody_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flights, "MAX_BYTES", 100)
+    world = World()
+    world.begin()
+    assert world.first.source is not None
+    world.first.source.pause_reading()
+    world.flight.write(b"x" * 101)
+    assert world.provider.is_held() and world.first.drops == 0
+
+
+def test_nothing_of_an_answer_is_held_when_it_is_over() -> None:
+    world = World()
+    world.begin()
+    world.flight.write(b"x" * 1000)
+    world.flight.end(world.first.x)
+    assert world.flight._pieces == []
 
 
 def test_another_source_of_the_same_answer_is_held_back_too() -> None:

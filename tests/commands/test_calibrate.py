@@ -11,7 +11,7 @@ import orjson
 import pytest
 from aiohttp import web
 
-from sidecar.cache.calibration import embedded
+from sidecar.cache.meaning.calibration import embedded
 from sidecar.commands.calibrate import CONCURRENCY
 from tests.support.process import finished, write_config
 from tests.support.running import config_for

@@ -40,6 +40,12 @@ def test_full_configuration_fits_the_schema(tmp_path: Path) -> None:
     assert list(faults(schema, {"models": {}}, schema["$defs"])) == ["missing providers"]
 
 
+def test_full_configuration_has_every_setting_of_the_cache(tmp_path: Path) -> None:
+    definitions, said = json_schema()["$defs"], yaml.safe_load(full_text(tmp_path))["cache"]
+    assert said.keys() == definitions["Cache"]["properties"].keys()
+    assert said["semantic"].keys() == definitions["Semantic"]["properties"].keys()
+
+
 def test_schema_is_json_of_draft_2020_12_with_descriptions() -> None:
     schema = json.loads(json.dumps(json_schema()))
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"

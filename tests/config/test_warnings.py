@@ -45,6 +45,11 @@ def test_full_and_minimal_configurations_have_no_warnings(tmp_path: Path) -> Non
             "P* stands before it",
         ),
         (MINIMAL + "listen: {admin: 0.0.0.0:9901}", "listen.admin", "can drain the sidecar"),
+        (
+            MINIMAL + "listen: {admin: 0.0.0.0:9901, control: unix:/run/s.sock}",
+            "listen.admin",
+            "can read its configuration",
+        ),
         (MINIMAL + f"keys: [{KEY}]", "keys[0].regions[0]", "no endpoint is in mars"),
         (MINIMAL.replace('v1"}', 'v1", region: eu}'), "locality.region", "or $SIDECAR_REGION"),
         (
@@ -74,3 +79,82 @@ def test_what_a_budget_lacks_to_be_a_hard_one_is_said() -> None:
 
 def test_plain_http_on_loopback_is_not_doubtful() -> None:
     assert warnings(config_of(provider(url="http://localhost:11434/v1") + MODELS)) == []
+
+
+# --- the answer cache ---------------------------------------------------------------------------------------
+
+
+def listed(name: str, regions: str = "") -> str:
+    """A key of a team of the same name."""
+    return f"{{id: {name}, team: {name}, hash: 'blake2b:{name * 128}', regions: [{regions}]}}"
+
+
+def called_by(rules: str, more: str = "") -> str:
+    """A gateway that knows its callers by service accounts, in region eu; `more` goes to its providers."""
+    endpoint = '{url: "https://a.example", region: eu}'
+    return (
+        f"providers: {{a: {{api_key: {{env: GLOBAL_API_KEY}}, endpoints: [{endpoint}]}}{more}}}\n"
+        f"auth: {{mode: keys, service_accounts: {{callers: [{rules}]}}}}\nlocality: {{region: eu}}\n" + MODELS
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "is_said"),
+    [
+        (MINIMAL + f"cache: {{scope: all}}\nkeys: [{listed('a')}, {listed('b')}]", True),
+        (MINIMAL + f"cache: {{scope: team}}\nkeys: [{listed('a')}, {listed('b')}]", False),
+        (MINIMAL + f"cache: {{scope: all}}\nkeys: [{listed('a')}]", False),
+        (MINIMAL + "cache: {scope: all}", False),
+        (called_by("{namespace: shop}, {namespace: search}") + "cache: {scope: all}", True),
+        (called_by('{namespace: "team-*"}') + "cache: {scope: all}", True),
+        (called_by('{namespace: "team-*", team: one}') + "cache: {scope: all}", False),
+    ],
+)
+def test_answers_that_go_from_team_to_team_are_said(text: str, is_said: bool) -> None:
+    said = [warning.path for warning in warnings(config_of(text))]
+    assert said == (["cache.scope"] if is_said else [])
+
+
+@pytest.mark.parametrize(
+    ("cache", "is_said"),
+    [
+        ("match: semantic", True),
+        ("match: semantic, semantic: {threshold: 0.97}", True),
+        ("match: semantic, shadow: 0.01", False),
+        ("match: semantic, semantic: {shadow_only: true}", False),
+        ("match: canonical", False),
+    ],
+)
+def test_hits_by_meaning_that_nobody_measures_are_said(cache: str, is_said: bool) -> None:
+    said = [warning.path for warning in warnings(config_of(MINIMAL + f"cache: {{{cache}}}"))]
+    assert said == (["cache.match"] if is_said else [])
+
+
+BY_MEANING = "cache: {match: semantic, shadow: 0.05, semantic: {embedder: endpoint, provider: e, model: m}}\n"
+EMBEDDER = ', e: {api_key: {env: GLOBAL_API_KEY}, endpoints: [{url: "https://e.example", region: us}]}'
+
+
+def test_provider_that_only_embeds_is_used() -> None:
+    assert warnings(config_of(called_by("{namespace: shop}", EMBEDDER) + BY_MEANING)) == []
+    (warning,) = warnings(config_of(called_by("{namespace: shop}", EMBEDDER)))
+    assert (warning.path, warning.message[:20]) == ("providers.e", "is used by no model:")
+
+
+def test_callers_bound_to_where_nothing_embeds_are_named() -> None:
+    rules = "{namespace: shop, regions: [eu]}, {namespace: search, regions: [us]}, {namespace: tests}"
+    keys = f"keys: [{listed('a', 'eu')}, {listed('b', 'us, eu')}, {listed('c')}]\n"
+    (warning,) = warnings(config_of(called_by(rules, EMBEDDER) + BY_MEANING + keys))
+    assert warning.path == "cache.semantic.provider"
+    assert "no endpoint in the regions of a, shop/*: they get no hits by meaning" in warning.message
+
+
+@pytest.mark.parametrize(
+    ("url", "is_said"), [("https://e.example", True), ("http://127.0.0.1:8081", False)], ids=["far", "here"]
+)
+def test_embedding_without_a_key_is_said_but_not_on_this_host(url: str, is_said: bool) -> None:
+    providers = (
+        'providers: {a: {api_key: {env: GLOBAL_API_KEY}, endpoints: [{url: "https://a.example"}]},'
+        f' e: {{endpoints: [{{url: "{url}"}}]}}}}\n'
+    )
+    said = [warning.message for warning in warnings(config_of(providers + MODELS + BY_MEANING))]
+    assert ["a caller's own is never used to embed" in message for message in said] == [True] * is_said

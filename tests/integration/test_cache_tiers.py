@@ -12,9 +12,9 @@ import orjson
 import pytest
 from aiohttp import web
 
-from sidecar.cache.embedding import EmbedderError
-from sidecar.cache.local_embedder import LocalEmbedder
-from sidecar.cache_tiers import Tiers
+from sidecar.cache.meaning.embedding import EmbedderError
+from sidecar.cache.meaning.local_embedder import LocalEmbedder
+from sidecar.caching.tiers import Tiers
 from sidecar.demo.provider import DemoProvider
 from tests.support.process import sidecar_process, write_config
 from tests.support.redis import RedisServer, redis_server

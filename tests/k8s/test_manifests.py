@@ -79,3 +79,20 @@ def test_pod_by_hand_is_valid() -> None:
     assert [fault for each in made for fault in faults(each, NEWEST)] == []
     (sidecar,) = one(made, "Pod")["spec"]["initContainers"]
     assert sidecar["restartPolicy"] == "Always"
+
+
+def test_only_the_sidecar_of_the_pod_by_hand_has_the_control_socket() -> None:
+    pod = one(list(yaml.safe_load_all((ROOT / "pod.yaml").read_text())), "Pod")["spec"]
+    (sidecar,), (app,) = pod["initContainers"], pod["containers"]
+    assert {"name": "SIDECAR_LISTEN_CONTROL", "value": "unix:/run/sidecar/control.sock"} in sidecar["env"]
+    assert {"name": "ai-sidecar-run", "mountPath": "/run/sidecar"} in sidecar["volumeMounts"]
+    assert "ai-sidecar-run" not in str(app)
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert volumes["ai-sidecar-run"]["emptyDir"] == {"medium": "Memory", "sizeLimit": "1Mi"}
+
+
+def test_what_the_pod_by_hand_mounts_is_there() -> None:
+    pod = one(list(yaml.safe_load_all((ROOT / "pod.yaml").read_text())), "Pod")["spec"]
+    mounts = [mount["name"] for mount in pod["initContainers"][0]["volumeMounts"]]
+    assert sorted(mounts) == sorted(volume["name"] for volume in pod["volumes"])
+    assert len(set(mounts)) == len(mounts)
