@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.cache.key import Key, Place, scope_of
+from sidecar.cache.key import Key, Place, scope_of, variant_of
+from sidecar.exchange import RequestHead
 from tests.cache.evaluation import cross
-from tests.cache.support import HERE, asking, digest, key, reason
+from tests.cache.support import HERE, PATH, asking, digest, key, reason
 
 BASE = digest(asking())
 
@@ -187,6 +188,42 @@ MEMBERS = st.recursive(
     ),
     max_leaves=6,
 )
+
+
+def test_numbers_that_a_parse_does_not_keep_make_a_body_ambiguous() -> None:
+    for number in (b"18446744073709551617", b"36893488147419103232", b"1.0000000000000000001"):
+        body = orjson.dumps(asking(seed=0)).replace(b'"seed":0', b'"seed":' + number)
+        assert reason(body) == "ambiguous"
+    assert reason(asking(seed=2**63)) == ""
+
+
+def test_what_is_nested_too_deeply_to_be_written_is_ambiguous() -> None:
+    deep: Any = 1
+    said = []
+    for _ in range(300):
+        deep = [deep]
+        said.append(reason(json.dumps(asking(x=deep)).encode()))
+    assert said == [""] * said.count("") + ["ambiguous"] * said.count("ambiguous")
+    assert 200 < said.count("") < 300
+
+
+def head(*lines: bytes) -> RequestHead:
+    made = RequestHead(b"POST", PATH)
+    made.forward = list(lines)
+    return made
+
+
+HARMLESS = (b"User-Agent: a", b"X-Request-ID: 1", b"x-stainless-lang: python", b"traceparent: 00-1")
+
+
+def test_headers_that_change_no_answer_are_not_told_apart() -> None:
+    assert variant_of(head(*HARMLESS)) == b""
+
+
+def test_headers_that_may_change_an_answer_are() -> None:
+    one = variant_of(head(b"OpenAI-Organization: a", *HARMLESS))
+    assert one == variant_of(head(*HARMLESS, b"OpenAI-Organization: a"))
+    assert len({b"", one, variant_of(head(b"OpenAI-Organization: b")), variant_of(head(b"cookie: a"))}) == 4
 
 
 @settings(max_examples=200, deadline=None)

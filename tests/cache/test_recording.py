@@ -1,5 +1,6 @@
 """Which answers are kept: one complete text that ended by itself, and nothing a replay could not repeat."""
 
+import json
 from typing import Any
 
 import orjson
@@ -177,3 +178,13 @@ def test_completions_are_kept_alike() -> None:
     ]
     assert why_not_stream(*events, kind="completions") == ""
     assert why_not_stream(events[0], kind="completions") == "finish"
+
+
+def test_figures_nested_too_deeply_to_be_written_make_an_answer_unfit() -> None:
+    deep: Any = 1
+    for _ in range(253):
+        deep = [deep]
+    answer = plain("Six.")
+    answer["usage"] = {"prompt_tokens": 1, "completion_tokens": 1, "x": deep}
+    found = record_of("chat", json.dumps(answer).encode())
+    assert isinstance(found, Unfit) and found.reason == "shape"

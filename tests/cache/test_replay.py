@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.cache.recording import Record, Recording, record_of
-from sidecar.cache.replay import DONE, Answer
+from sidecar.cache.replay import DONE, MAX_EVENTS, Answer
 from sidecar.events import StreamReader
 from sidecar.sse import data_of, split
 from tests.cache.support import USAGE, Json, chunk, plain, streamed
@@ -206,3 +206,16 @@ def test_the_text_is_cut_as_it_came(pieces: list[tuple[str, str]]) -> None:
     events = [*(chunk({channel: text}) for channel, text in pieces), chunk({}, "stop")]
     shown = _shown(events_of(recorded(events), include_usage=False))
     assert shown[1:-1] == [{channel: text} for channel, text in pieces]
+
+
+def test_very_many_pieces_are_given_in_fewer() -> None:
+    recording = Recording("chat")
+    words = [f"w{index} " for index in range(4 * MAX_EVENTS + 1)]
+    for event in streamed(*words):
+        recording.note(event)
+    record = recording.end()
+    assert isinstance(record, Record)
+    events = Answer("chat", record.content).as_events("id", 0, include_usage=False)
+    assert len(events) <= MAX_EVENTS + 3
+    texts = [orjson.loads(event[6:])["choices"][0]["delta"].get("content", "") for event in events[:-1]]
+    assert "".join(texts) == "".join(words)

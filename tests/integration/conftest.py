@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import aiohttp
 import pytest
 
 from sidecar.demo.provider import DemoProvider
@@ -12,3 +13,15 @@ from tests.support.running import Running, config_for, running
 async def sidecar(provider: DemoProvider) -> AsyncIterator[Running]:
     async with running(config_for(provider.url)) as started:
         yield started
+
+
+@pytest.fixture
+async def cached(provider: DemoProvider) -> AsyncIterator[Running]:
+    async with running(config_for(provider.url, cache={})) as started:
+        yield started
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession() as session:
+        yield session

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
@@ -11,41 +10,11 @@ import pytest
 from openai import AsyncOpenAI
 
 from sidecar.demo.provider import DemoProvider
+from tests.support.cached import SAME, body, post, status
 from tests.support.running import Running, config_for, running
 from tests.support.waiting import until
 
-PROMPT = "How do I boil an egg?"
-SAME = "how can I boil an egg"
-DAY = {"include_usage": True}
-
-
-def body(prompt: str = PROMPT, **more: Any) -> dict[str, Any]:
-    return {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": prompt}], **more}
-
-
-@pytest.fixture
-async def cached(provider: DemoProvider) -> AsyncIterator[Running]:
-    async with running(config_for(provider.url, cache={})) as started:
-        yield started
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
-
-
-async def post(
-    http: aiohttp.ClientSession, to: Running, document: dict[str, Any], **headers: str
-) -> tuple[aiohttp.ClientResponse, bytes]:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    async with http.post(f"{to.url}/chat/completions", json=document, headers=named) as response:
-        return response, await response.read()
-
-
-async def status(http: aiohttp.ClientSession, to: Running, document: dict[str, Any], **headers: str) -> str:
-    response, _ = await post(http, to, document, **headers)
-    return response.headers.get("cache-status", "")
+USAGE = {"include_usage": True}
 
 
 async def test_the_second_asking_costs_no_call(
@@ -70,7 +39,7 @@ async def test_streamed_and_plain_answers_serve_each_other(
     cached: Running, provider: DemoProvider, streamed_first: bool
 ) -> None:
     async with AsyncOpenAI(base_url=cached.url, api_key="sk-caller", max_retries=0) as client:
-        plain, streamed = {"stream": False}, {"stream": True, "stream_options": DAY}
+        plain, streamed = {"stream": False}, {"stream": True, "stream_options": USAGE}
         texts, usages = [], []
         for more in (streamed, plain, streamed) if streamed_first else (plain, streamed, plain):
             answer: Any = await client.chat.completions.create(**body(**more))
@@ -86,60 +55,6 @@ async def test_streamed_and_plain_answers_serve_each_other(
     assert usages[0] == usages[1] == usages[2]
     assert usages[0] is not None
     assert len(provider.requests) == 1
-
-
-@pytest.mark.parametrize("stream", [True, False])
-async def test_a_hundred_at_once_are_one_call(cached: Running, provider: DemoProvider, stream: bool) -> None:
-    provider.scenario.update({"first_token_s": 0.2, "head_s": 0.1})
-    document = body(stream=stream)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-        answers = await asyncio.gather(*(post(http, cached, document) for _ in range(100)))
-    assert len(provider.requests) == 1
-    assert len({told for _, told in answers}) == 1
-    told = [response.headers["cache-status"] for response, _ in answers]
-    assert told.count("sidecar; fwd=miss; collapsed") == 99
-
-
-async def test_who_comes_late_gets_the_whole_stream_and_the_first_may_leave(
-    cached: Running, provider: DemoProvider, http: aiohttp.ClientSession
-) -> None:
-    provider.scenario.update({"tokens": 30, "token_interval_s": 0.02})
-    document = body(stream=True)
-    first = await http.post(f"{cached.url}/chat/completions", json=document)
-    await first.content.readuntil(b"\n\n")
-    late = asyncio.create_task(post(http, cached, document))
-    await until(lambda: cached.sidecar.metrics.in_flight == 2)
-    first.close()
-    response, told = await late
-    assert response.headers["cache-status"].endswith("collapsed")
-    assert told.count(b"data: ") > 30 and told.endswith(b"data: [DONE]\n\n")
-    assert len(provider.requests) == 1
-    assert "hit" in await status(http, cached, document)
-
-
-async def test_when_all_have_left_the_provider_is_let_go(
-    cached: Running, provider: DemoProvider, http: aiohttp.ClientSession
-) -> None:
-    provider.scenario.update({"tokens": 10_000, "token_interval_s": 0.01})
-    document = body(stream=True)
-    callers = [await http.post(f"{cached.url}/chat/completions", json=document) for _ in range(3)]
-    assert len(provider.requests) == 1
-    for caller in callers:
-        caller.close()
-    await until(lambda: cached.sidecar.metrics.in_flight == 0)
-    provider.scenario.update({"tokens": 3})
-    assert "fwd=miss" in await status(http, cached, body())
-
-
-async def test_a_failure_is_told_to_all_who_asked_and_not_kept(
-    cached: Running, provider: DemoProvider, http: aiohttp.ClientSession
-) -> None:
-    provider.scenario.update({"error_ratio": 1.0, "head_s": 0.1})
-    answers = await asyncio.gather(*(post(http, cached, body()) for _ in range(5)))
-    assert {response.status for response, _ in answers} == {500}
-    assert len(provider.requests) == 1
-    provider.scenario.update({"error_ratio": 0.0})
-    assert "fwd=miss" in await status(http, cached, body())
 
 
 @pytest.mark.parametrize(
@@ -299,3 +214,68 @@ async def test_what_was_asked_before_a_purge_is_not_kept_after_it(
     cached.sidecar.tiers.purge()
     assert await asked == "sidecar; fwd=miss"
     assert await status(http, cached, body()) == "sidecar; fwd=miss; stored"
+
+
+async def test_an_answer_that_was_asked_for_earlier_does_not_replace_a_later_one(
+    cached: Running, provider: DemoProvider, http: aiohttp.ClientSession
+) -> None:
+    provider.scenario.update({"head_s": 0.3, "answer": "The old one."})
+    slow = asyncio.create_task(status(http, cached, body()))
+    await until(lambda: len(provider.requests) == 1)
+    provider.scenario.update({"head_s": 0.0, "answer": "The new one."})
+    assert "stored" in await status(http, cached, body(), cache_control="no-cache")
+    assert await slow == "sidecar; fwd=miss"
+    _, told = await post(http, cached, body())
+    assert b"The new one." in told
+
+
+async def test_what_a_header_may_change_is_not_shared(cached: Running, http: aiohttp.ClientSession) -> None:
+    await status(http, cached, body(), openai_organization="one")
+    assert "fwd=miss" in await status(http, cached, body(), openai_organization="two")
+    assert "hit" in await status(http, cached, body(), openai_organization="one", x_request_id="7")
+
+
+async def test_hits_hold_no_tokens(provider: DemoProvider, http: aiohttp.ClientSession) -> None:
+    tree = config_for(
+        provider.url,
+        cache={},
+        models={"*": {"provider": "p", "max_output": 8192}},
+        tiers={"standard": {"tokens_per_minute": 20_000}},
+    )
+    async with running(tree) as here:
+        await post(http, here, body())
+        answers = await asyncio.gather(*(post(http, here, body()) for _ in range(30)))
+        assert {response.status for response, _ in answers} == {200}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_what_is_nested_too_deeply_to_be_written_is_served_and_not_kept(
+    cached: Running, provider: DemoProvider, http: aiohttp.ClientSession, stream: bool
+) -> None:
+    deep: Any = 1
+    told = []
+    for depth in range(256):
+        deep = [deep]
+        if depth >= 248:
+            response, _ = await post(http, cached, body(stream=stream, x=deep))
+            assert response.status == 200
+            told.append("ambiguous" in response.headers["cache-status"])
+    assert set(told) == {True, False}
+    await until(lambda: cached.sidecar.metrics.requests == len(told))
+
+
+async def test_a_fault_of_the_cache_fails_no_request(
+    cached: Running, provider: DemoProvider, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cached.sidecar.tiers is not None
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("a bug")
+
+    for name in ("offer", "lookup"):
+        monkeypatch.setattr(cached.sidecar.tiers.answers, name, broken)
+        answers = await asyncio.gather(*(post(http, cached, body(stream=True)) for _ in range(3)))
+        assert {response.status for response, _ in answers} == {200}
+        assert all(told.endswith(b"data: [DONE]\n\n") for _, told in answers)
+    await until(lambda: cached.sidecar.metrics.requests == 6)
+    assert cached.sidecar.metrics.in_flight == 0

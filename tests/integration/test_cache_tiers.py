@@ -16,40 +16,21 @@ from sidecar.cache.meaning.embedding import EmbedderError
 from sidecar.cache.meaning.local_embedder import LocalEmbedder
 from sidecar.caching.tiers import Tiers
 from sidecar.demo.provider import DemoProvider
+from tests.support.cached import body, status
 from tests.support.process import sidecar_process, write_config
 from tests.support.redis import RedisServer, redis_server
 from tests.support.running import ENVIRON, Running, config_for, running
 from tests.support.waiting import until
 
-PROMPT = "How do I boil an egg?"
 # No rule makes these the same text; the guards let one answer serve both.
 CLOSE = ("What are the side effects of aspirin?", "What side effects does aspirin have?")
 OTHER = "What are the side effects of paracetamol?"
-
-
-def body(prompt: str = PROMPT, **more: Any) -> dict[str, Any]:
-    return {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": prompt}], **more}
-
-
-@pytest.fixture
-async def http() -> AsyncIterator[aiohttp.ClientSession]:
-    async with aiohttp.ClientSession() as session:
-        yield session
 
 
 @pytest.fixture
 def redis() -> Iterator[RedisServer]:
     with redis_server() as server:
         yield server
-
-
-async def ask(http: aiohttp.ClientSession, to: Running, document: dict[str, Any], **named: str) -> str:
-    """What an answer says of the cache."""
-    headers = {name.replace("_", "-"): value for name, value in named.items()}
-    async with http.post(f"{to.url}/chat/completions", json=document, headers=headers) as response:
-        await response.read()
-        assert response.status in (200, 504)
-        return response.headers.get("cache-status", "")
 
 
 def tiers_of(sidecar: Running) -> Tiers:
@@ -84,10 +65,10 @@ async def test_what_one_sidecar_asked_the_other_need_not(
     redis: RedisServer, provider: DemoProvider, http: aiohttp.ClientSession
 ) -> None:
     async with two(redis, provider) as (one, other):
-        assert "stored" in await ask(http, one, body())
+        assert "stored" in await status(http, one, body())
         await written(one, 1)
-        assert "hit" in await ask(http, other, body())
-        assert "hit" in await ask(http, other, body(stream=True))
+        assert "hit" in await status(http, other, body())
+        assert "hit" in await status(http, other, body(stream=True))
         assert len(provider.requests) == 1
         shared = tiers_of(other).shared
         assert shared is not None and shared.stats.hits == 1  # the second came out of memory
@@ -97,24 +78,24 @@ async def test_a_purge_reaches_all_who_share(
     redis: RedisServer, provider: DemoProvider, http: aiohttp.ClientSession
 ) -> None:
     async with two(redis, provider) as (one, other):
-        await ask(http, one, body())
+        await status(http, one, body())
         await written(one, 1)
-        assert "hit" in await ask(http, other, body())
+        assert "hit" in await status(http, other, body())
         assert tiers_of(one).purge() == 1
         answers = tiers_of(other).answers
         assert answers is not None
         await until(lambda: answers.store.stats.entries == 0)
-        assert "miss" in await ask(http, other, body())
+        assert "miss" in await status(http, other, body())
 
 
 async def test_without_redis_requests_go_on(
     redis: RedisServer, provider: DemoProvider, http: aiohttp.ClientSession
 ) -> None:
     async with two(redis, provider) as (one, other):
-        await ask(http, one, body())
+        await status(http, one, body())
         redis.kill()
-        assert "miss" in await ask(http, other, body())
-        assert "hit" in await ask(http, other, body())
+        assert "miss" in await status(http, other, body())
+        assert "hit" in await status(http, other, body())
 
 
 # --- by meaning ---------------------------------------------------------------------------------------------
@@ -163,10 +144,10 @@ async def test_a_question_that_means_the_same_is_answered(
 ) -> None:
     service, url = embeddings
     async with running(by_meaning(provider, url)) as here:
-        assert "miss" in await ask(http, here, body(CLOSE[0]))
-        assert (await ask(http, here, body(CLOSE[1]))).endswith("detail=semantic")
-        assert "miss" in await ask(http, here, body(OTHER))
-        assert "miss" in await ask(http, here, body(CLOSE[1]), x_sidecar_cache="canonical")
+        assert "miss" in await status(http, here, body(CLOSE[0]))
+        assert (await status(http, here, body(CLOSE[1]))).endswith("detail=semantic")
+        assert "miss" in await status(http, here, body(OTHER))
+        assert "miss" in await status(http, here, body(CLOSE[1]), x_sidecar_cache="canonical")
         assert len(service.texts) == 3
         assert len(provider.requests) == 3
 
@@ -176,11 +157,11 @@ async def test_a_caller_may_ask_for_a_closer_one_never_for_a_further_one(
 ) -> None:
     _, url = embeddings
     async with running(by_meaning(provider, url, threshold=0.999)) as here:
-        await ask(http, here, body(CLOSE[0]))
-        assert "miss" in await ask(http, here, body(CLOSE[1]), x_sidecar_cache_threshold="0.1")
+        await status(http, here, body(CLOSE[0]))
+        assert "miss" in await status(http, here, body(CLOSE[1]), x_sidecar_cache_threshold="0.1")
     async with running(by_meaning(provider, url, threshold=0.5)) as here:
-        await ask(http, here, body(CLOSE[0]))
-        assert "miss" in await ask(http, here, body(CLOSE[1]), x_sidecar_cache_threshold="0.999")
+        await status(http, here, body(CLOSE[0]))
+        assert "miss" in await status(http, here, body(CLOSE[1]), x_sidecar_cache_threshold="0.999")
 
 
 async def test_with_a_broken_embedder_requests_go_on(
@@ -190,9 +171,9 @@ async def test_with_a_broken_embedder_requests_go_on(
     service.fails = True
     async with running(by_meaning(provider, url)) as here:
         for number in range(6):
-            assert "miss" in await ask(http, here, body(f"What are the side effects of {number} pills?"))
+            assert "miss" in await status(http, here, body(f"What are the side effects of {number} pills?"))
         assert len(service.texts) == 3  # and then it is left alone
-        assert "hit" in await ask(http, here, body("What are the side effects of 1 pills?"))
+        assert "hit" in await status(http, here, body("What are the side effects of 1 pills?"))
 
 
 async def test_in_shadow_only_every_hit_is_checked_and_none_given(
@@ -200,13 +181,13 @@ async def test_in_shadow_only_every_hit_is_checked_and_none_given(
 ) -> None:
     _, url = embeddings
     async with running(by_meaning(provider, url, shadow_only=True)) as here:
-        await ask(http, here, body(CLOSE[0]))
-        assert await ask(http, here, body(CLOSE[1])) == "sidecar; fwd=request"
+        await status(http, here, body(CLOSE[0]))
+        assert await status(http, here, body(CLOSE[1])) == "sidecar; fwd=request"
         assert len(provider.requests) == 2
         ((_, tier, checks, *_),) = tiers_of(here).shadow.report()
         assert (tier, checks) == ("semantic", 1)
         # Its own answer is stored now, and that may be given.
-        assert (await ask(http, here, body(CLOSE[1]))).endswith("detail=exact")
+        assert (await status(http, here, body(CLOSE[1]))).endswith("detail=exact")
 
 
 async def test_a_reported_false_hit_is_not_given_again(
@@ -216,13 +197,13 @@ async def test_a_reported_false_hit_is_not_given_again(
     log = tmp_path / "log"
     tree = by_meaning(provider, url) | {"telemetry": {"access_log": str(log)}}
     async with running(tree) as here:
-        await ask(http, here, body(CLOSE[0]))
-        assert "semantic" in await ask(http, here, body(CLOSE[1]))
+        await status(http, here, body(CLOSE[0]))
+        assert "semantic" in await status(http, here, body(CLOSE[1]))
         await until(lambda: log.read_bytes().count(b"\n") == 2)
         logged = orjson.loads(log.read_bytes().splitlines()[-1])
         assert tiers_of(here).report_false_hit(bytes.fromhex(logged["cache"]["key"]))
-        assert "miss" in await ask(http, here, body(CLOSE[0]))
-        assert "miss" in await ask(http, here, body(CLOSE[1]))
+        assert "miss" in await status(http, here, body(CLOSE[0]))
+        assert "miss" in await status(http, here, body(CLOSE[1]))
 
 
 async def test_the_words_in_the_package_find_what_means_the_same(
@@ -233,9 +214,9 @@ async def test_the_words_in_the_package_find_what_means_the_same(
     except EmbedderError as error:
         pytest.skip(str(error))
     async with running(config_for(provider.url, cache={"match": "semantic"})) as here:
-        await ask(http, here, body(CLOSE[0]))
-        assert "semantic" in await ask(http, here, body(CLOSE[1]))
-        assert "miss" in await ask(http, here, body(OTHER))
+        await status(http, here, body(CLOSE[0]))
+        assert "semantic" in await status(http, here, body(CLOSE[1]))
+        assert "miss" in await status(http, here, body(OTHER))
 
 
 # --- reload -------------------------------------------------------------------------------------------------
