@@ -12,7 +12,7 @@ provider unless it says otherwise, and what goes on from a replayed one would fi
 
 from typing import Any
 
-from sidecar.cache.guards import QUESTION_CHARS, is_volatile
+from sidecar.cache.volatile import QUESTION_CHARS, is_volatile
 from sidecar.openai import Call
 
 # Where a caller sets a temperature above this it wants variety; absent says nothing.

@@ -7,6 +7,7 @@ as it would push out too many others. What is out of date goes when it is met or
 walks through everything (1 ms for 10,000 entries), which an operator does by hand.
 """
 
+import math
 import sys
 import zlib
 from collections import OrderedDict
@@ -144,16 +145,23 @@ class Store:
         return True
 
     def purge(
-        self, digest: bytes | None = None, *, route: str | None = None, scope: bytes | None = None
+        self,
+        digest: bytes | None = None,
+        *,
+        route: str | None = None,
+        scope: bytes | None = None,
+        until_s: float = math.inf,
     ) -> int:
-        """Drop what has all that is given, all where nothing is; returns how many."""
+        """Drop what has all that is given and was stored by then; returns how many."""
         among = self._entries
         if digest is not None:
             among = OrderedDict({digest: among[digest]}) if digest in among else OrderedDict()
         doomed = [
             name
             for name, entry in among.items()
-            if (route is None or entry.route == route) and (scope is None or entry.scope == scope)
+            if entry.stored_s <= until_s
+            and (route is None or entry.route == route)
+            and (scope is None or entry.scope == scope)
         ]
         for name in doomed:
             self._forget(self._entries.pop(name))

@@ -144,8 +144,10 @@ class Tiers:
             if self.semantic is not None:
                 self.semantic.drop(order.digest)
             return 0
-        self.purged_s = self._clock()
-        return self.answers.store.purge(order.digest, route=order.route, scope=order.scope)
+        # An order is heard late, and at the start once more; what was stored since is not meant.
+        until_s = self._clock() - max(0.0, self._wall() - order.at_s)
+        self.purged_s = max(self.purged_s, until_s)
+        return self.answers.store.purge(order.digest, route=order.route, scope=order.scope, until_s=until_s)
 
 
 # Of the memory's budget: what is larger would not be kept in memory either (store.py).

@@ -145,6 +145,7 @@ def test_purges_by_key_by_route_by_scope_and_all() -> None:
     assert names(store, *"abcd") == "cd"
     fill()
     assert store.purge(key("a").digest, route="other") == 0
+    assert store.purge(until_s=-1.0) == 0
     assert store.purge(route="fast", scope=b"blue") == 1
     assert store.purge() == 3
     assert (store.stats.entries, store.stats.bytes) == (0, 0)

@@ -26,7 +26,7 @@ from tests.cache.support import asking, plain, request
 from tests.policy.support import hash_of
 from tests.support.running import ENVIRON, config_for
 
-NOW_S = 1.0
+NOW_S, WALL_S = 1.0, 1_800_000_000.0
 RULES = [
     {"namespace": "shop-*", "name": "web", "team": "shops", "regions": ["eu"]},
     {"namespace": "bank", "name": "*"},
@@ -46,7 +46,7 @@ def tiers_of(**cache: Any) -> Tiers:
         keys=LISTED,
         auth={"mode": "keys", "service_accounts": accounts},
     )
-    tiers = Tiers("own")
+    tiers = Tiers("own", lambda: WALL_S, lambda: NOW_S)
     tiers.configure(parse(orjson.dumps(tree), ENVIRON).config, None)
     return tiers
 
@@ -149,9 +149,11 @@ def test_what_is_given_together_narrows() -> None:
 def test_an_order_of_another_sidecar_narrows_too() -> None:
     tiers = tiers_of()
     digest = store(tiers, "key:bob", route="auto")
-    tiers._heed(Order(1.0, digest=digest, route="other"))
+    tiers._heed(Order(WALL_S, digest=digest, route="other"))
     assert entries(tiers) == 1
-    tiers._heed(Order(1.0, digest=digest, route="auto"))
+    tiers._heed(Order(WALL_S - 1.0, digest=digest, route="auto"))
+    assert entries(tiers) == 1  # it was stored since
+    tiers._heed(Order(WALL_S, digest=digest, route="auto"))
     assert entries(tiers) == 0
 
 

@@ -1,11 +1,12 @@
 """A sidecar in front of a healthy, instant provider, both on real sockets."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import aiohttp
 import pytest
 
 from sidecar.demo.provider import DemoProvider
+from tests.support.redis import RedisServer, redis_server
 from tests.support.running import Running, config_for, running
 
 
@@ -25,3 +26,9 @@ async def cached(provider: DemoProvider) -> AsyncIterator[Running]:
 async def http() -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession() as session:
         yield session
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    with redis_server() as server:
+        yield server

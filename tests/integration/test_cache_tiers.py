@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,13 @@ from sidecar.caching.tiers import Tiers
 from sidecar.demo.provider import DemoProvider
 from tests.support.cached import body, status
 from tests.support.process import sidecar_process, write_config
-from tests.support.redis import RedisServer, redis_server
+from tests.support.redis import RedisServer
 from tests.support.running import ENVIRON, Running, config_for, running
 from tests.support.waiting import until
 
 # No rule makes these the same text; the guards let one answer serve both.
 CLOSE = ("What are the side effects of aspirin?", "What side effects does aspirin have?")
 OTHER = "What are the side effects of paracetamol?"
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
 
 
 def tiers_of(sidecar: Running) -> Tiers:

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -21,17 +21,11 @@ from sidecar.server import _refuse_fixed_changes
 from tests.support.demo import QUESTION
 from tests.support.http1 import Answer, ask, client
 from tests.support.raw import post
-from tests.support.redis import RedisServer, redis_server
+from tests.support.redis import RedisServer
 from tests.support.running import ENVIRON, Running, config_for, running
 from tests.support.waiting import until
 
 PRICE = {"input": 1.0, "output": 10.0}
-
-
-@pytest.fixture
-def redis() -> Iterator[RedisServer]:
-    with redis_server() as server:
-        yield server
 
 
 def fleet_config(provider: DemoProvider, **changes: Any) -> dict[str, Any]:

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from sidecar.cache.canonical import canonical
-from sidecar.cache.guards import is_volatile
 from sidecar.cache.meaning.sameness import differs, features, may_mean
+from sidecar.cache.volatile import is_volatile
 
 RATES = (0.01, 0.001)
 # What `cache.semantic.threshold` takes.

@@ -4,8 +4,6 @@ import asyncio
 import os
 import random
 
-import pytest
-
 from sidecar.cache.shared.orders import Order
 from sidecar.cache.shared.sealing import HEAD_BYTES, MAX_RECORD_BYTES, Found
 from sidecar.flow import Flow
@@ -24,13 +22,6 @@ from tests.cache.shared.shared_tier import (
 )
 from tests.support.redis import redis_server
 from tests.support.waiting import until
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No look-up is late because the machine is busy."""
-    monkeypatch.setattr("sidecar.cache.shared.tier.LOOK_S", 5.0)
-
 
 # --- kept and found ---------------------------------------------------------------------------------------
 

@@ -30,12 +30,6 @@ from tests.support.redis import lying_server, redis_server
 from tests.support.waiting import until
 
 
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No look-up is late because the machine is busy."""
-    monkeypatch.setattr("sidecar.cache.shared.tier.LOOK_S", 5.0)
-
-
 @pytest.fixture
 def in_earnest(patience: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """For what is about lateness."""

@@ -26,13 +26,6 @@ from tests.cache.shared.shared_tier import (
 from tests.support.redis import redis_server
 from tests.support.waiting import until
 
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No look-up is late because the machine is busy."""
-    monkeypatch.setattr("sidecar.cache.shared.tier.LOOK_S", 5.0)
-
-
 PURGES = {
     "all": Order(START_S + 5),
     "a route": Order(START_S + 5, route="auto"),

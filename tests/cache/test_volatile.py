@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from sidecar.cache.guards import QUESTION_CHARS, is_volatile
+from sidecar.cache.volatile import QUESTION_CHARS, is_volatile
 
 
 @pytest.mark.parametrize(
