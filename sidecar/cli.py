@@ -68,8 +68,9 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
 
 def _add_others(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     # A sidecar that runs has no use for them: 2 MB of modules, in every pod.
-    from sidecar.commands import break_glass, cache, explain, inject, injector, key, usage
+    from sidecar.commands import admin, break_glass, cache, explain, inject, injector, key, usage
 
+    admin.add_parser(commands)
     break_glass.add_parser(commands)
     cache.add_parser(commands)
     explain.add_parser(commands, DEFAULT_TEAM)

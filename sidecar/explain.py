@@ -14,12 +14,13 @@ import orjson
 
 from sidecar.accounts import Accounts
 from sidecar.attempt import nothing_to_try
-from sidecar.config.model import Config, Key, find_model, standard_tier
-from sidecar.errors import model_not_allowed, model_not_found, refuse
+from sidecar.config.model import find_model
+from sidecar.errors import model_not_allowed, model_not_found
 from sidecar.exchange import NANO_USD, Downstream, Exchange, Reply, RequestHead
 from sidecar.openai import KINDS, Call, read_call
 from sidecar.policy.balances import Status
-from sidecar.policy.callers import Caller, bucket_of
+from sidecar.policy.by_name import find_caller
+from sidecar.policy.callers import Caller
 from sidecar.policy.exceeded import refusal
 from sidecar.quote import Quote
 from sidecar.routing.classify import IMPORTANCE
@@ -32,15 +33,14 @@ if TYPE_CHECKING:
     from sidecar.caching.tiers import Tiers  # two megabytes, for those who have a cache
 
 CHAT = "/v1/chat/completions"
-# One for all requests without a key, since heads are remembered.
-_NOBODY = RequestHead()
 
 
 class Question(NamedTuple):
     """What is asked about: the JSON an app would send, where to, and who it is.
 
-    `key` is the id of a listed key; `team` takes its first one; with neither it is a caller without a listed
-    key. `is_whole`: the body is the app's; else it says the model and no more of what rules and splits read.
+    `key` is the id of a listed key, or `sa:NAMESPACE/NAME` for a service account; `team` takes its first key;
+    with neither it is a caller without a listed key. `is_whole`: the body is the app's; else it says the
+    model and no more of what rules and splits read.
     """
 
     body: bytes
@@ -155,31 +155,13 @@ class _Explanation:
 
     def _identify(self) -> Caller | None:
         """Who calls; None where no more can be said of it."""
-        anyone = self._snapshot.callers.identify(_NOBODY, self._wall_s)
-        team = self._snapshot.callers.team
-        key = _listed(self._config, self._question, team)
-        if key is not None:
-            return self._named(key, team)
-        if isinstance(anyone, Reply):
-            self._refuse(anyone)
-            ids = ", ".join(key.id for key in self._config.keys)
-            self._notes.append(f"only listed keys may call: say which with key=ID, of {ids}")
-            return None
-        return anyone
-
-    def _named(self, key: Key, team: str) -> Caller:
-        tiers = self._config.tiers
-        tier = key.tier or standard_tier(tiers) or ""
-        if key.tier is None and any(one.key_prefix for one in tiers.values()):
-            self._notes.append(
-                f"key {key.id} has its tier by its prefix, which is not known here: taken for {tier}"
-            )
-        priority = tiers[tier].priority if tier else 0
-        caller = Caller(key.team or team, tier, priority, bucket_of(key.id), key)
-        if not caller.valid_from_s <= self._wall_s < caller.valid_until_s:
-            when = "is not valid yet" if self._wall_s < caller.valid_from_s else "has expired"
-            self._refuse(refuse(401, "invalid_api_key", f"The key {key.id} {when}."))
-        return caller
+        question, callers = self._question, self._snapshot.callers
+        found = find_caller(self._config, callers, question.key, question.team, self._wall_s)
+        if found.refusal is not None:
+            self._refuse(found.refusal)
+        if found.note:
+            self._notes.append(found.note)
+        return found.caller
 
     def _exchange(self, caller: Caller, call: Call) -> Exchange:
         """A request as the deciders want to see one; nothing is ever sent to its caller."""
@@ -340,24 +322,6 @@ def _why_not_paid(quote: Quote, plan: Plan, candidate: Candidate) -> str:
     if candidate.provider.is_break_glass and not quote.has_second_request(plan.candidates[0]):
         return "break-glass counts twice, and the limit has no second request left"
     return ""
-
-
-def _listed(config: Config, question: Question, own_team: str) -> Key | None:
-    """The key of the configuration that is meant; None for a caller without one."""
-    if question.key:
-        for key in config.keys:
-            if key.id == question.key:
-                return key
-        ids = ", ".join(key.id for key in config.keys) or "none"
-        raise ValueError(f"no key has the id {question.key!r}; listed are {ids}")
-    if question.team:
-        for key in config.keys:
-            if (key.team or own_team) == question.team:
-                return key
-        if question.team != own_team:
-            teams = ", ".join(dict.fromkeys([own_team, *(key.team for key in config.keys if key.team)]))
-            raise ValueError(f"no key is of team {question.team!r}; the teams are {teams}")
-    return None
 
 
 def _target_shown(one: Standing, quote: Quote) -> dict[str, Any]:

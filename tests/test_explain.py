@@ -1,11 +1,13 @@
 """Explanations: the way of a request as it is now, with nothing changed by asking."""
 
 import copy
+import math
 import re
 from typing import Any
 
 import orjson
 import pytest
+from msgspec.structs import replace
 
 from sidecar.accounts import Accounts
 from sidecar.cache.answers import Miss
@@ -13,14 +15,16 @@ from sidecar.cache.control import NONE
 from sidecar.cache.recording import Record, record_of
 from sidecar.caching.tiers import Tiers
 from sidecar.clock import Ticker
+from sidecar.config.auth import ServiceAccountRule
 from sidecar.config.load import parse
 from sidecar.config.model import Model
 from sidecar.exchange import NANO_USD
 from sidecar.explain import Question, explain, question_of
 from sidecar.policy.budget import Reservation
 from sidecar.policy.callers import SHARED_BUCKET, Caller, bucket_of
+from sidecar.policy.service_accounts import Account
 from sidecar.routing.plan import Candidate
-from sidecar.runtime import Runtime
+from sidecar.runtime import Runtime, Snapshot
 from sidecar.telemetry.metrics import Metrics
 from sidecar.upstream.endpoint import Endpoint
 from tests.cache.support import plain, request
@@ -71,8 +75,9 @@ class World:
     def __init__(self, tree: dict[str, Any] | None = None, **sections: Any) -> None:
         config = parse(orjson.dumps(tree or two_providers(**sections)), ENVIRON).config
         runtime = Runtime(Ticker(lambda: NOW_S), Metrics("0"), "own")
-        runtime.apply(config)
-        self.snapshot = runtime.snapshot
+        # Without the issuer of tokens, whose keys would be fetched.
+        runtime.apply(replace(config, auth=replace(config.auth, service_accounts=None)))
+        self.snapshot = Snapshot(config, runtime.snapshot.providers, "own")
         self.accounts = Accounts(config, None, lambda: WALL_S)
         self.tiers = Tiers("own", lambda: WALL_S)
         self.tiers.configure(config, None)
@@ -230,6 +235,54 @@ def test_a_listed_key_brings_team_tier_regions_and_its_models() -> None:
     assert (shown["caller"]["team"], shown["caller"]["may_use"]) == ("own", False)
     assert error(shown) == (403, "model_not_allowed")
     assert targets(shown) == [("deep", C)]  # all the same
+
+
+ACCOUNTS = {
+    "mode": "keys",
+    "service_accounts": {
+        "callers": [
+            {"namespace": "shop", "name": "checkout", "tier": "pro", "regions": ["r1"], "models": ["fast"]},
+            {"namespace": "search", "team": "find"},
+        ]
+    },
+}
+
+
+def test_a_service_account_brings_what_its_rule_says() -> None:
+    world = World(auth=ACCOUNTS, tiers=TIERS, keys=KEYS)
+    shown = world.explain(model="fast", key="sa:shop/checkout")
+    assert shown["caller"] == {
+        "team": "shop",
+        "key": "sa:shop/checkout",
+        "tier": "pro",
+        "regions": ["r1"],
+        "may_use": True,
+    }
+    assert targets(shown) == [("fast", B)]
+    assert shown["limits"]["tokens"]["limit"] == 5000
+    assert error(world.explain(model="deep", key="sa:shop/checkout")) == (403, "model_not_allowed")
+
+
+def test_a_service_accounts_limit_and_budget_are_its_own() -> None:
+    world = World(auth=ACCOUNTS, tiers=TIERS, budgets=[budget()])
+    asked = world.explain(model="fast", key="sa:search/crawler")
+    account = world.snapshot.callers.of_account(
+        Account("search", "crawler", ServiceAccountRule(namespace="search", team="find"), math.inf)
+    )
+    world.accounts.limiter.admit(account, 0, NOW_S)
+    world.spends("find", "deep", 1.0)
+    shown = world.explain(model="fast", key="sa:search/crawler")
+    assert asked["limits"]["requests"]["remaining"] == 2
+    assert shown["limits"]["requests"]["remaining"] == 1
+    assert shown["budgets"][0]["spent_usd"] == 1.0
+    other = world.explain(model="fast", key="sa:search/indexer")
+    assert other["limits"]["requests"]["remaining"] == 2
+
+
+def test_a_service_account_that_may_not_call_is_a_403() -> None:
+    shown = World(auth=ACCOUNTS, tiers=TIERS).explain(model="fast", key="sa:shop/cart")
+    assert error(shown) == (403, "service_account_not_allowed")
+    assert shown["caller"] is None and shown["targets"] == []
 
 
 def test_an_expired_key_is_a_401() -> None:

@@ -49,7 +49,7 @@ SYNCHRONOUS = (
     "headers",
     "errors",
     "exchange",
-    *("policy.callers", "policy.service_accounts"),
+    *("policy.callers", "policy.by_name", "policy.service_accounts"),
     "labels",
     "quantiles",
     "splice",

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from sidecar.config.addresses import Address
 
 TIMEOUT_S = 5.0
-_MAX_BYTES = 1024 * 1024
+MAX_BYTES = 16 * 1024 * 1024
 _MAX_SHOWN = 300
 
 
@@ -37,7 +37,7 @@ def ask(
         headers = {"host": "localhost", "x-sidecar-admin": "1"}
         connection.request(method, target, sent, headers)
         response = connection.getresponse()
-        body = response.read(_MAX_BYTES)
+        body = response.read(MAX_BYTES + 1)
     except TimeoutError:
         raise AdminError(f"no answer from {address} within {TIMEOUT_S:.0f} s") from None
     except (OSError, http.client.HTTPException) as error:
@@ -51,6 +51,8 @@ def ask(
     if response.status != 200:
         said = _first_line(body) or f"{address} answered with status {response.status}"
         raise AdminError(said, response.status)
+    if len(body) > MAX_BYTES:
+        raise AdminError(f"the answer is more than {MAX_BYTES >> 20} MiB: ask by HTTP")
     return body
 
 

@@ -40,7 +40,7 @@ def add_parser(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", 
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--model", metavar="NAME", help="the model or route that the app would name")
     what.add_argument("--body", metavar="FILE", help="the JSON that the app would send; - for standard input")
-    parser.add_argument("--key", metavar="ID", help="who calls: the id of a listed key")
+    parser.add_argument("--key", metavar="ID", help="who calls: the id of a listed key, or sa:NAMESPACE/NAME")
     parser.add_argument("--importance", choices=("normal", "critical"), help="as in x-sidecar-importance")
     parser.add_argument("--stream", action="store_true", help="a streamed answer; of --body, say it inside")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -146,17 +146,19 @@ def _at_start(config: "Config", team: str) -> "Snapshot":
     from sidecar import __version__
     from sidecar.clock import Ticker
     from sidecar.config.instants import end_s
-    from sidecar.runtime import Runtime
+    from sidecar.runtime import Runtime, Snapshot
     from sidecar.telemetry.metrics import Metrics
 
-    # Health checks would begin to ask the providers.
+    # Health checks would begin to ask the providers, and an issuer of tokens the API server.
     providers = {name: replace(one, health_check=None) for name, one in config.providers.items()}
+    quiet = replace(config, providers=providers, auth=replace(config.auth, service_accounts=None))
     runtime = Runtime(Ticker(), Metrics(__version__), team)
-    runtime.apply(replace(config, providers=providers))
+    runtime.apply(quiet)
+    snapshot = Snapshot(config, runtime.snapshot.providers, team)
     glass = config.break_glass
     if glass is not None and glass.until is not None:
-        runtime.snapshot.router.set_break_glass(time.time() < end_s(glass.until))
-    return runtime.snapshot
+        snapshot.router.set_break_glass(time.time() < end_s(glass.until))
+    return snapshot
 
 
 def _fail(message: str, code: int) -> int:

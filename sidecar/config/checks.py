@@ -1,13 +1,14 @@
 """What has to fit together: checks that need more than one place of a configuration.
 
 Each check is a generator over a whole `Config`, so that all problems come out at once. They look at nothing
-outside it but the authority files, which are useless to name if they cannot be read. References between
-models, routes, tiers and keys are in `references`.
+outside it but the authority files, which are useless to name if they cannot be read, and whether the packages
+are installed that it wants. References between models, routes, tiers and keys are in `references`.
 """
 
 import re
 import ssl
 from collections.abc import Iterator
+from importlib.util import find_spec
 from itertools import combinations
 
 from sidecar.config.addresses import Address
@@ -24,6 +25,8 @@ Found = Iterator[tuple[Path, str]]
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 section 5.6.2
 _FIELD_VALUE = re.compile(r"[!-~]([\t -~]*[!-~])?")
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_.-]*[a-z0-9_])?|\[[0-9a-f:.]+\]", re.IGNORECASE)
+# Of the extra, by embedder. The vectors of either are compared by numpy.
+_EMBEDDER_PACKAGES = {"local": ("numpy", "tokenizers", "wordllama"), "endpoint": ("numpy",)}
 _CREDENTIALS = frozenset(("authorization", "api-key", "x-api-key", "cookie"))
 # Written anew for each request and hop (RFC 9110 section 7.6.1): set by hand they would break its framing.
 _RESERVED = frozenset(
@@ -134,6 +137,12 @@ def _check_cache(config: Config) -> Found:
             yield ("cache", "redis"), fault
         if all(provider.api_key is None for provider in config.providers.values()):
             yield ("cache", "redis"), _NO_KEYS
+    if cache.match == "semantic":
+        packages = _EMBEDDER_PACKAGES[(cache.semantic or Semantic()).embedder]
+        # Looked for, not imported: a check needs none of their 35 MB.
+        if missing := [name for name in packages if find_spec(name) is None]:
+            what = f"semantic needs {', '.join(missing)}: pip install 'ai-sidecar[semantic]'"
+            yield ("cache", "match"), what
     if cache.semantic is not None:
         if cache.match != "semantic":
             yield ("cache", "semantic"), f"is not used with match: {cache.match}: write match: semantic"

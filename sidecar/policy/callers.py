@@ -138,6 +138,18 @@ class Callers:
             return caller
         return self._verify(head, wall_s)
 
+    def of_account(self, account: "Account") -> Caller:
+        """A service account as the caller that its rule makes of it."""
+        rule = account.rule
+        caller = self._caller(self._standard if rule.tier is None else rule.tier, account.id)
+        caller.team = account.namespace if rule.team is None else rule.team
+        caller.is_verified = True
+        caller.id = account.id
+        caller.regions, caller.models = rule.regions, rule.models
+        caller.valid_until_s = account.until_s
+        caller._verdicts = self._verdicts.setdefault(rule.models, {})
+        return caller
+
     def forget(self) -> None:
         """Verify all callers anew: the keys of the tokens' issuer are others now."""
         self._remembered.clear()
@@ -187,21 +199,10 @@ class Callers:
         account = tokens.identify(token, wall_s)
         if account is None or isinstance(account, Reply):
             return account
-        caller = self._of_account(account)
+        caller = self.of_account(account)
         if len(self._by_token) >= REMEMBERED_TOKENS:
             self._by_token.clear()
         self._by_token[digest] = caller
-        return caller
-
-    def _of_account(self, account: "Account") -> Caller:
-        rule = account.rule
-        caller = self._caller(self._standard if rule.tier is None else rule.tier, account.id)
-        caller.team = account.namespace if rule.team is None else rule.team
-        caller.is_verified = True
-        caller.id = account.id
-        caller.regions, caller.models = rule.regions, rule.models
-        caller.valid_until_s = account.until_s
-        caller._verdicts = self._verdicts.setdefault(rule.models, {})
         return caller
 
     def _named(self, listed: Key, key: bytes) -> Caller:

@@ -143,6 +143,23 @@ async def test_break_glass_of_the_file_is_on_until_its_end(tmp_path: Path) -> No
     assert "left out: plain (direct): break-glass is off\n" in out
 
 
+async def test_a_service_account_of_the_file_is_explained_and_nobody_is_asked(tmp_path: Path) -> None:
+    config = tree(tiers={"standard": {"requests_per_minute": 60}})
+    rules = {"callers": [{"namespace": "shop", "regions": ["eu"]}]}
+    config["auth"] = {"mode": "keys", "service_accounts": rules}
+    arguments = ("--config", str(write_config(tmp_path / "c", config)), "--model", "plain")
+    code, out, errors = await explain(*arguments, "--key", "sa:shop/checkout")
+    assert (code, errors) == (0, "")
+    assert "caller  key sa:shop/checkout, team shop, tier standard, regions eu\n" in out
+    assert f"would   send to {B}\n" in out
+    code, out, errors = await explain(*arguments)
+    assert (code, errors) == (0, "")
+    assert (
+        "note: only listed keys and service accounts may call: say which with key=ID, of abroad, or key=sa"
+        in out
+    )
+
+
 async def test_the_split_is_said_to_depend_on_the_conversation(file: str) -> None:
     _, out, _ = await explain("--config", file, "--model", "auto")
     assert "route   auto by split: plain weight 1, other weight 1\n" in out

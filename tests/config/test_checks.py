@@ -1,9 +1,13 @@
 """Parts that are right by themselves and wrong together."""
 
+import subprocess
+import sys
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
 
+from sidecar.config import checks
 from tests.config.support import CA_FILE, ENVIRON, MINIMAL, MODELS, config_of, problems_of
 
 KEY = "api_key: {env: GLOBAL_API_KEY}"
@@ -125,3 +129,63 @@ def test_authority_file_must_hold_a_certificate(tmp_path: Path) -> None:
     assert "cannot be read: No such file" in absent["providers.a.tls.ca_file"]
     assert "holds no certificate: expected PEM" in empty["providers.a.tls.ca_file"]
     assert config_of(text.replace("FILE", CA_FILE))
+
+
+BY_MEANING = "cache: {match: semantic}\n"
+BY_PROVIDER = "cache: {match: semantic, semantic: {embedder: endpoint, provider: a, model: m}}\n"
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    def find(name: str) -> ModuleSpec | None:
+        return ModuleSpec(name, None) if name in names else None
+
+    monkeypatch.setattr(checks, "find_spec", find)
+
+
+@pytest.mark.parametrize(
+    ("there", "cache", "missing"),
+    [
+        ((), BY_MEANING, "numpy, tokenizers, wordllama"),
+        (("numpy", "tokenizers"), BY_MEANING, "wordllama"),
+        (("numpy",), "cache: {match: semantic, semantic: {threshold: 0.9}}", "tokenizers, wordllama"),
+        (("tokenizers", "wordllama"), BY_PROVIDER, "numpy"),
+    ],
+)
+def test_what_hits_by_meaning_need_is_missed_before_the_start(
+    monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...], cache: str, missing: str
+) -> None:
+    installed(monkeypatch, *there)
+    said = f"semantic needs {missing}: pip install 'ai-sidecar[semantic]'"
+    assert problems_of(MINIMAL + cache) == {"cache.match": said}
+
+
+@pytest.mark.parametrize(
+    ("there", "cache"),
+    [
+        (("numpy", "tokenizers", "wordllama"), BY_MEANING),
+        (("numpy",), BY_PROVIDER),
+        ((), "cache: {match: canonical}"),
+        ((), "cache: {}"),
+        ((), ""),
+    ],
+)
+def test_what_is_not_needed_is_not_missed(
+    monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...], cache: str
+) -> None:
+    installed(monkeypatch, *there)
+    assert config_of(MINIMAL + cache)
+
+
+def test_what_hits_by_meaning_need_is_looked_for_and_not_loaded() -> None:
+    code = (
+        "import sys\n"
+        "from sidecar.config.load import parse\n"
+        "from sidecar.config.problems import ConfigError\n"
+        "try:\n"
+        "    parse(sys.argv[1].encode(), {})\n"
+        "except ConfigError as error:\n"
+        "    assert {problem.path for problem in error.problems} == {'cache.match'}, error\n"
+        "print([name for name in ('numpy', 'tokenizers', 'wordllama') if name in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, MINIMAL + BY_MEANING]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == "[]"
