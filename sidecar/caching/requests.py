@@ -115,6 +115,8 @@ class Caching:
         if looking is not None and (shared := await looking) is not None:
             now_s = time.monotonic()
             answers.store.put(key, _entry_of(key, shared, now_s))
+            if tiers.semantic is not None and not answers.is_pinned(key.digest):
+                tiers.semantic.learn(key)
             found = answers.recall(key, call, directives, now_s)
             if isinstance(found, Hit):
                 return found

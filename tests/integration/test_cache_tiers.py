@@ -37,9 +37,11 @@ def tiers_of(sidecar: Running) -> Tiers:
 
 
 @contextlib.asynccontextmanager
-async def two(redis: RedisServer, provider: DemoProvider) -> AsyncIterator[tuple[Running, Running]]:
+async def two(
+    redis: RedisServer, provider: DemoProvider, **cache: Any
+) -> AsyncIterator[tuple[Running, Running]]:
     """Two sidecars that share answers, once both may."""
-    tree = config_for(provider.url, cache={"redis": {"env": "REDIS_URL"}})
+    tree = config_for(provider.url, cache={"redis": {"env": "REDIS_URL"}, **cache})
     environ = {**ENVIRON, "REDIS_URL": redis.url}
     async with running(tree, environ) as one, running(tree, environ) as other:
         for each in (one, other):
@@ -200,13 +202,30 @@ async def test_a_reported_false_hit_is_not_given_again(
         assert "miss" in await status(http, here, body(CLOSE[1]))
 
 
-async def test_the_words_in_the_package_find_what_means_the_same(
-    provider: DemoProvider, http: aiohttp.ClientSession
-) -> None:
+@pytest.fixture
+def words() -> None:
     try:
         LocalEmbedder().close()
     except EmbedderError as error:
         pytest.skip(str(error))
+
+
+@pytest.mark.usefixtures("words")
+async def test_what_another_sidecar_fetched_is_found_by_meaning(
+    redis: RedisServer, provider: DemoProvider, http: aiohttp.ClientSession
+) -> None:
+    async with two(redis, provider, match="semantic") as (one, other):
+        await status(http, one, body(CLOSE[0]))
+        await written(one, 1)
+        assert "exact" in await status(http, other, body(CLOSE[0]))
+        assert "semantic" in await status(http, other, body(CLOSE[1]))
+        assert len(provider.requests) == 1
+
+
+@pytest.mark.usefixtures("words")
+async def test_the_words_in_the_package_find_what_means_the_same(
+    provider: DemoProvider, http: aiohttp.ClientSession
+) -> None:
     async with running(config_for(provider.url, cache={"match": "semantic"})) as here:
         await status(http, here, body(CLOSE[0]))
         assert "semantic" in await status(http, here, body(CLOSE[1]))

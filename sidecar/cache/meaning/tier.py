@@ -141,6 +141,14 @@ class SemanticTier:
         except ValueError as error:  # of another dimension
             self._complain(error)
 
+    def learn(self, key: Key) -> None:
+        """Let an answer that another sidecar fetched be found by meaning, where that takes no waiting."""
+        if isinstance(self._embedder, EndpointEmbedder) or not may_mean(key.words):
+            return
+        question = self.prepare(key)
+        if isinstance(question, Question):
+            self.add(key, question)
+
     def drop(self, digest: bytes) -> None:
         """What is stored under a digest is not to be found by meaning any more."""
         self._vectors.drop(digest)
