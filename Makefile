@@ -45,7 +45,7 @@ bench-quick: $(BENCH_READY) compiled-if-possible  ## the same in 40 seconds, and
 faults: $(READY)  ## every fault under load, with a scorecard; about 12 minutes, ARGS=--fast for 2
 	$(BIN)/python -m tests.faults $(ARGS)
 
-torture: $(READY)  ## thousands of disconnects, a million events; about a minute
+torture: $(READY)  ## thousands of disconnects, a million events, the cache in chaos; about two minutes
 	$(BIN)/python -m tests.faults.torture $(ARGS)
 
 cache-eval: $(READY)  ## recall, wrong answers and costs of the cache's keys; 10 seconds

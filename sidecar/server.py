@@ -232,7 +232,7 @@ class Sidecar:
     def _apply(self, config: Config) -> None:
         """Make a configuration the current one. Raises as Runtime.apply, or a ConfigError where its cache
         cannot be had; then nothing has changed."""
-        tiers = self.tiers or _tiers(config, self._team)
+        tiers = self.tiers or _tiers(config, self._team, self._ticker)
         semantic = None if tiers is None else tiers.prepare(config)
         self.runtime.apply(config)
         if tiers is not None:
@@ -305,12 +305,12 @@ def _leases(config: Config) -> "Leases | None":
     return Leases(config.fleet)
 
 
-def _tiers(config: Config, team: str) -> "Tiers | None":
+def _tiers(config: Config, team: str, ticker: Ticker) -> "Tiers | None":
     if config.cache is None:
         return None
     from sidecar.caching.tiers import Tiers  # two megabytes
 
-    return Tiers(team)
+    return Tiers(team, ticker)
 
 
 def _refuse_fixed_changes(old: Config, new: Config) -> None:

@@ -79,7 +79,7 @@ class World:
         runtime.apply(replace(config, auth=replace(config.auth, service_accounts=None)))
         self.snapshot = Snapshot(config, runtime.snapshot.providers, "own")
         self.accounts = Accounts(config, None, lambda: WALL_S)
-        self.tiers = Tiers("own", lambda: WALL_S)
+        self.tiers = Tiers("own", None, lambda: WALL_S)
         self.tiers.configure(config, None)
 
     def explain(self, body: Any = None, **query: str) -> dict[str, Any]:

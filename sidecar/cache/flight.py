@@ -6,18 +6,21 @@ own. Who takes a seat late gets all from the beginning. A caller that leaves giv
 too; the provider is let go when no seat is taken any more.
 
 Bounded: MAX_SEATS callers, and MAX_BYTES of an answer, from where on nobody may join. The provider is held
-back while no caller reads. Where others do, one that is MAX_BYTES behind them loses its connection.
+back while no caller reads, or one is MAX_BYTES behind; that one loses its connection where others wait for it
+and it has not caught up in PATIENCE_S.
 """
 
 import time
 from collections.abc import Callable, Sequence
 
+from sidecar.clock import NEVER, Ticker
 from sidecar.errors import ClientGone, ProxyError, error_object, refuse
-from sidecar.exchange import CacheNote, Exchange, Pausable, Reply
+from sidecar.exchange import CacheNote, Downstream, Exchange, Pausable, Reply
 from sidecar.flow import Flow, Signal
 
 MAX_SEATS = 1000
 MAX_BYTES = 1024 * 1024
+PATIENCE_S = 2.0
 
 # The question's digest, who asks (a caller's bucket), whether as a stream, whether with usage.
 Name = tuple[bytes, str, bool, bool]
@@ -26,7 +29,8 @@ Name = tuple[bytes, str, bool, bool]
 class Flights:
     """All questions that are being asked, by their names."""
 
-    def __init__(self) -> None:
+    def __init__(self, ticker: Ticker) -> None:
+        self._ticker = ticker
         self._flights: dict[Name, Flight] = {}
 
     def __len__(self) -> int:
@@ -44,8 +48,16 @@ class Flights:
         """Let others share what this request brings; None where one of that name is under way already."""
         if name in self._flights:
             return None
-        flight = x.client = self._flights[name] = Flight(x, lambda: self._flights.pop(name, None))
+        flight = x.client = self._flights[name] = Flight(x, self._ticker, lambda: self._over(name, flight))
         return flight
+
+    def close_doors(self) -> None:
+        """Nobody joins what is under way now: its answer may be what was to be purged."""
+        self._flights.clear()
+
+    def _over(self, name: Name, flight: "Flight") -> None:
+        if self._flights.get(name) is flight:
+            del self._flights[name]
 
 
 class Seat:
@@ -95,8 +107,11 @@ class Seat:
 class Flight:
     """The downstream of a request whose answer is shared."""
 
-    def __init__(self, x: Exchange, on_over: Callable[[], object]) -> None:
+    def __init__(self, x: Exchange, ticker: Ticker, on_over: Callable[[], object]) -> None:
+        self.deadline_s = NEVER  # for who is too far behind
         self._x = x
+        self._first = x.client
+        self._ticker = ticker
         self._on_over = on_over
         self._seats = [Seat(self, x)]
         self._flow: Flow | None = None  # of the first caller, once it has left
@@ -127,6 +142,7 @@ class Flight:
         """A caller is gone, or has all. The last one that goes ends the request, if its first has left."""
         if seat in self._seats:
             self._seats.remove(seat)
+            seat.client.feed_from(None)
         flow = self._flow
         if flow is None or self._seats or self._is_over:
             return self.balance()
@@ -134,8 +150,9 @@ class Flight:
         self._x.is_open = False
         flow.cancel(ClientGone())
 
-    def close(self) -> None:
-        """The request is at its end, whatever came of it: nobody is left waiting."""
+    def close(self) -> Downstream:
+        """The request is at its end, whatever came of it: nobody is left waiting. Returns its first caller's
+        connection, which takes the flight's place, so that nothing is held in a circle."""
         for seat in self._take_seats():
             if seat.x is not self._x:
                 if seat.x.status:
@@ -143,6 +160,7 @@ class Flight:
                 else:
                     seat.client.reply(seat.x, _FAILED)
                 seat.done.set()
+        return self._first
 
     # --- calls of the request that is sent ------------------------------------------------------------
 
@@ -199,6 +217,9 @@ class Flight:
 
     def lost(self, x: Exchange, flow: Flow) -> None:
         """The first caller is gone; its request goes on for the others."""
+        for seat in self._seats:
+            if seat.x is x:
+                seat.client.feed_from(None)
         self._seats = [seat for seat in self._seats if seat.x is not x]
         if self._seats:
             self._flow = flow
@@ -212,12 +233,13 @@ class Flight:
     def balance(self) -> None:
         """Hold the provider back, or let it go on."""
         seats = self._seats
-        is_held = bool(seats) and all(seat.is_paused for seat in seats)
-        if not is_held:
-            for seat in seats:
-                if seat.behind_bytes > MAX_BYTES:
-                    seat.behind_bytes = 0
-                    seat.client.drop()
+        waits_for_one = any(seat.behind_bytes > MAX_BYTES for seat in seats)
+        is_held = bool(seats) and (waits_for_one or all(seat.is_paused for seat in seats))
+        if not (waits_for_one and len(seats) > 1):
+            self.deadline_s = NEVER
+        elif self.deadline_s == NEVER:
+            self.deadline_s = self._ticker.now_s + PATIENCE_S
+            self._ticker.arm(self)
         if is_held is self._is_held:
             return
         self._is_held = is_held
@@ -226,6 +248,14 @@ class Flight:
                 self._source.pause_reading()
             else:
                 self._source.resume_reading()
+
+    def on_deadline(self) -> None:
+        """The ticker's call: others have waited long enough."""
+        self.deadline_s = NEVER
+        for seat in self._seats:
+            if seat.behind_bytes > MAX_BYTES:
+                seat.behind_bytes = 0
+                seat.client.drop()
 
     def _begin(self, seat: Seat, status: int, lines: Sequence[bytes], length: int | None) -> None:
         self._describe(seat, status)
@@ -258,6 +288,7 @@ class Flight:
             self._x.is_open = False
             self._x.flag = "DC" if self._x.flag == "-" else self._x.flag
         self._pieces.clear()
+        self._ticker.disarm(self)
         seats, self._seats = self._seats, []
         return seats
 

@@ -112,7 +112,8 @@ class Caching:
         """Where it takes time: in Redis, and by the question's meaning."""
         key, tiers = missed.key, self.tiers
         looking = tiers.shared.look(key) if tiers.shared is not None else None
-        if looking is not None and (shared := await looking) is not None:
+        shared = None if looking is None else await looking
+        if shared is not None and x.started_s > tiers.purged_s:
             now_s = time.monotonic()
             answers.store.put(key, _entry_of(key, shared, now_s))
             if tiers.semantic is not None and not answers.is_pinned(key.digest):
@@ -234,7 +235,7 @@ class Caching:
         """The request is over, whatever came of it: keep what is whole, and leave nobody waiting."""
         self.keep(x, attempt)
         if isinstance(x.client, Flight):
-            x.client.close()
+            x.client = x.client.close()
 
 
 def _record_of(x: Exchange, attempt: Attempt, lookup: Lookup) -> Record | Unfit:

@@ -16,9 +16,10 @@ from sidecar.cache.meaning.embedding import EmbedderError
 from sidecar.cache.meaning.endpoint_embedder import EndpointEmbedder
 from sidecar.cache.meaning.local_embedder import LocalEmbedder
 from sidecar.cache.meaning.tier import SemanticTier
-from sidecar.cache.shared.orders import Order
+from sidecar.cache.shared.orders import Order, Purges
 from sidecar.cache.shared.sealing import secret_of
 from sidecar.caching.scopes import Scopes
+from sidecar.clock import Ticker
 from sidecar.config.cache import Cache as CacheConfig
 from sidecar.config.cache import Semantic
 from sidecar.config.model import Config
@@ -40,6 +41,7 @@ class Tiers:
     def __init__(
         self,
         team: str,
+        ticker: Ticker | None = None,
         wall: Callable[[], float] = time.time,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -51,7 +53,8 @@ class Tiers:
         self.shared: SharedTier | None = None
         self.semantic: SemanticTier | None = None
         self.shadow = Shadow(0.0, 1.0, _tell_switch)
-        self.flights = Flights()
+        self.flights = Flights(ticker or Ticker())
+        self._purges = Purges()  # also of when nothing was shared
         self.purged_s = float("-inf")  # the last time that anything was purged, monotonic
 
     # --- configuration --------------------------------------------------------------------------------
@@ -102,7 +105,7 @@ class Tiers:
             from sidecar.cache.shared.tier import SharedTier
 
             largest = config.cache.max_bytes // _MAX_SHARE
-            self.shared = SharedTier(config.cache.redis, wanted[1], largest, self._heed)
+            self.shared = SharedTier(config.cache.redis, wanted[1], largest, self._heed, purges=self._purges)
             self.shared.start()
 
     async def stop(self) -> None:
@@ -135,6 +138,8 @@ class Tiers:
         self._do(order, tell=False)
 
     def _do(self, order: Order, *, tell: bool) -> int:
+        if not order.is_pin:
+            self._purges.note(order)
         if tell and self.shared is not None:
             self.shared.order(order)
         if self.answers is None:
@@ -147,6 +152,7 @@ class Tiers:
         # An order is heard late, and at the start once more; what was stored since is not meant.
         until_s = self._clock() - max(0.0, self._wall() - order.at_s)
         self.purged_s = max(self.purged_s, until_s)
+        self.flights.close_doors()
         return self.answers.store.purge(order.digest, route=order.route, scope=order.scope, until_s=until_s)
 
 

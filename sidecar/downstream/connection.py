@@ -381,6 +381,7 @@ class Connection(asyncio.Protocol):
         """Close once all is written. With `unread` bytes of the client on their way that would reset our
         answer too: then only the sending side is closed, and the rest by the client or the deadline."""
         self.state = CLOSING
+        self._ahead = b""  # nobody reads it any more, and it must not hold up the client's own end
         self.deadline_s = self._ticker.now_s + LINGER_S
         if unread and self.transport.can_write_eof() and not self.transport.is_closing():
             self.transport.write_eof()

@@ -108,7 +108,7 @@ class AnswerWriter:
         self._finish(x)
 
     def _reset(self) -> None:
-        """Where the end of the connection is the end of the body, only a reset says that it is not."""
+        """Where the end of the connection may be the end of the body, only a reset says that it is not."""
         socket_ = self._transport.get_extra_info("socket")
         if socket_ is not None:
             socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -135,7 +135,7 @@ class AnswerWriter:
                 self._source.resume_reading()
 
     def drop(self) -> None:
-        self._transport.abort()
+        self._reset()
 
     def lost(self, x: Exchange, flow: Flow) -> None:
         x.is_open = False

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import pytest
 
 from sidecar.cache import flight as flights
-from sidecar.cache.flight import Flights, Seat
+from sidecar.cache.flight import PATIENCE_S, Flights, Seat
 from sidecar.errors import ClientGone, ProxyError
 from sidecar.exchange import CacheNote, Exchange, Pausable, Reply, RequestHead
 from sidecar.flow import Flow, Signal
+from tests.support.manual_clock import ManualClock
 
 NAME = (b"digest", "team", True, False)
 LINES = [b"content-type: text/event-stream"]
@@ -111,7 +112,8 @@ class World:
     """A flight with its first caller and provider."""
 
     def __init__(self) -> None:
-        self.flights = Flights()
+        self.clock = ManualClock()
+        self.flights = Flights(self.clock.ticker)
         self.first = Connection()
         opened = self.flights.open(NAME, self.first.x)
         assert opened is not None
@@ -241,28 +243,52 @@ def test_the_provider_is_held_back_only_when_nobody_reads() -> None:
     assert not world.provider.is_held()
 
 
-def test_one_that_does_not_read_is_dropped_where_others_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def behind(world: World, monkeypatch: pytest.MonkeyPatch) -> Connection:
+    """One more caller, who does not read and is too far behind."""
     monkeypatch.setattr(flights, "MAX_BYTES", 100)
-    world = World()
     caller, _ = world.join()
     world.begin()
     assert caller.source is not None
     caller.source.pause_reading()
     world.flight.write(b"x" * 100)
-    assert caller.drops == 0
-    world.flight.write(b"x")
-    assert (caller.drops, world.first.drops) == (1, 0)
     assert not world.provider.is_held()
+    world.flight.write(b"x")
+    assert world.provider.is_held()
+    return caller
 
 
-def test_where_nobody_reads_the_provider_waits_and_nobody_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_others_wait_a_while_for_one_that_is_behind_and_then_it_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World()
+    caller = behind(world, monkeypatch)
+    world.clock.advance(PATIENCE_S - 0.5)
+    assert caller.drops == 0
+    world.clock.advance(1.0)
+    assert (caller.drops, world.first.drops) == (1, 0)
+
+
+def test_one_that_catches_up_in_time_is_not_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    caller = behind(world, monkeypatch)
+    world.clock.advance(PATIENCE_S - 0.5)
+    assert caller.source is not None
+    caller.source.resume_reading()
+    assert not world.provider.is_held()
+    world.clock.advance(3600.0)
+    assert caller.drops == 0
+
+
+def test_nobody_is_dropped_for_whom_nobody_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flights, "MAX_BYTES", 100)
     world = World()
     world.begin()
     assert world.first.source is not None
     world.first.source.pause_reading()
     world.flight.write(b"x" * 101)
-    assert world.provider.is_held() and world.first.drops == 0
+    assert world.provider.is_held()
+    world.clock.advance(3600.0)
+    assert world.first.drops == 0
 
 
 def test_nothing_of_an_answer_is_held_when_it_is_over() -> None:
@@ -316,6 +342,18 @@ def test_the_end_of_one_does_not_end_the_next_of_the_same_name() -> None:
     again = Connection()
     assert world.flights.open(NAME, again.x) is not None
     world.flight.close()
+    assert len(world.flights) == 1
+
+
+def test_when_the_doors_are_closed_the_next_who_asks_asks_anew() -> None:
+    world = World()
+    caller, _ = world.join()
+    world.flights.close_doors()
+    again = Connection()
+    assert world.flights.join(NAME, again.x, CacheNote("collapsed", "", b"")) is None
+    assert world.flights.open(NAME, again.x) is not None
+    world.flight.respond(world.first.x, 200, LINES, b"{}")
+    assert caller.ended == "whole" and again.ended == ""
     assert len(world.flights) == 1
 
 

@@ -46,7 +46,7 @@ def tiers_of(**cache: Any) -> Tiers:
         keys=LISTED,
         auth={"mode": "keys", "service_accounts": accounts},
     )
-    tiers = Tiers("own", lambda: WALL_S, lambda: NOW_S)
+    tiers = Tiers("own", None, lambda: WALL_S, lambda: NOW_S)
     tiers.configure(parse(orjson.dumps(tree), ENVIRON).config, None)
     return tiers
 

@@ -74,8 +74,11 @@ async def test_a_failure_is_told_to_all_who_asked_and_not_kept(
     assert "fwd=miss" in await status(http, cached, body())
 
 
-async def test_one_who_does_not_read_holds_up_nobody(http: aiohttp.ClientSession) -> None:
+async def test_one_who_does_not_read_holds_up_nobody(
+    http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The answer is larger than what the sockets and the flight hold together."""
+    monkeypatch.setattr("sidecar.cache.flight.PATIENCE_S", 0.3)
     asked, all_are_here = 0, asyncio.Event()
 
     async def answer(request: web.Request) -> web.StreamResponse:

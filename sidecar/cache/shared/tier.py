@@ -83,6 +83,7 @@ class SharedTier:
         max_record_bytes: int,
         apply: Callable[[Order], None],
         *,
+        purges: Purges | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -109,7 +110,7 @@ class SharedTier:
         self.backlog = Backlog()
         self.log = OrderLog(self._redis, self._seals, self._names)
         self._orders: deque[Order] = deque()
-        self._purges = Purges()
+        self._purges = Purges() if purges is None else purges
         self._reached: deque[Order] = deque()
         self._doomed: dict[str, None] = {}
         self._wake = asyncio.Event()

@@ -1,4 +1,4 @@
-"""`python -m tests.faults.torture`: three tables; exits 1 unless every check is met."""
+"""`python -m tests.faults.torture`: four tables; exits 1 unless every check is met."""
 
 import argparse
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import uvloop
 
-from tests.faults.torture import disconnects, events, failover
+from tests.faults.torture import cache_chaos, disconnects, events, failover
 from tests.faults.torture.report import Report
 
 # By name: the part, and its size in full and in brief.
@@ -14,6 +14,7 @@ PARTS: dict[str, tuple[Callable[[int], Awaitable[Report]], int, int]] = {
     "disconnects": (disconnects.run, 1000, 40),
     "events": (events.run, 1_000_000, 20_000),
     "failover": (failover.run, 2000, 50),
+    "cache": (cache_chaos.run, 2500, 250),
 }
 
 
