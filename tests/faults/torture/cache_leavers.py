@@ -21,6 +21,7 @@ from tests.support.answers import read_answers
 FOLLOWERS = 3
 SHORT_PATIENCE_S = 0.3  # of a flight with who does not read: it is the time that is cut short, nothing else
 PATIENCE_S = 5.0
+MAX_TRIES = 5
 FOLLOWS_S = 0.002
 IN_THE_QUEUE = "in the queue"
 WORD = b'"content":"q'
@@ -63,26 +64,34 @@ PHASES = (
 
 
 async def try_phases(case: Case, here: Stage, seed: int) -> None:
-    """All phases, streamed and plain."""
+    """All phases, streamed and plain. On a busy machine one may be over before it is met: then once more."""
     for phase in PHASES:
         for stream in phase.streams:
-            holders: list[asyncio.Task[None]] = []
-            if phase.name == IN_THE_QUEUE:
-                holders += [asyncio.create_task(_ask_alone(here)) for _ in range(SLOTS)]
-                await _until(lambda: _slots(here).in_use == SLOTS)
-            kind = "streamed" if stream else "plain"
-            await _try_phase(case, here, phase, f"seed {seed}: leaves {phase.name}, {kind}", stream=stream)
-            await asyncio.gather(*holders)
+            name = f"seed {seed}: leaves {phase.name}, {'streamed' if stream else 'plain'}"
+            is_reached = False
+            for _ in range(MAX_TRIES):
+                holders: list[asyncio.Task[None]] = []
+                if phase.name == IN_THE_QUEUE:
+                    holders += [asyncio.create_task(_ask_alone(here)) for _ in range(SLOTS)]
+                    await _until(lambda: _slots(here).in_use == SLOTS)
+                is_reached = await _try_phase(case, here, phase, name, stream=stream)
+                await asyncio.gather(*holders)
+                if is_reached:
+                    break
+            case.equal(f"{name}: reached", is_reached, True)
 
 
-async def _try_phase(case: Case, here: Stage, phase: Phase, name: str, *, stream: bool) -> None:
+async def _try_phase(case: Case, here: Stage, phase: Phase, name: str, *, stream: bool) -> bool:
     question = next(_questions)
     asks = [Ask(f"ann.{question}.{n}", question, n % 2, stream=stream) for n in range(1 + FOLLOWERS)]
     leader, *followers = [await Visitor.arrive(here.port) for _ in asks]
     scene = Scene(here, question, leader)
     data = asks[0].sent()
     leader.transport.write(data[: int(phase.share * len(data))])
-    case.equal(f"{name}: reached", await _until(lambda: phase.is_reached(scene)), True)
+    if not await _until(lambda: phase.is_reached(scene)):
+        for visitor in (leader, *followers):
+            visitor.transport.abort()
+        return False
     for ask, follower in zip(asks[1:], followers, strict=True):
         follower.transport.write(ask.sent())
     await asyncio.sleep(FOLLOWS_S)
@@ -91,6 +100,7 @@ async def _try_phase(case: Case, here: Stage, phase: Phase, name: str, *, stream
     case.equal(f"{name}: who stays is told", [one.outcome for one in verdicts], ["whole"] * FOLLOWERS)
     # Who leaves before anybody else is there takes its call along.
     case.at_most(f"{name}: calls", here.provider.questions.count(question), 2)
+    return True
 
 
 async def try_slow_readers(case: Case, here: Stage, seed: int) -> None:

@@ -100,11 +100,11 @@ class Stage:
             self.tree["cache"] = cache
         self.reloads += 1
         self.sidecar.reload_soon()
-        await until(lambda: sum(self.sidecar.metrics.reloads.values()) == self.reloads)
+        await until(lambda: sum(self.sidecar.metrics.reloads.values()) == self.reloads, within_s=30.0)
 
     async def redis_is_on(self) -> None:
         """Wait until answers are shared."""
-        await until(lambda: self.tiers.shared is not None and self.tiers.shared.is_on)
+        await until(lambda: self.tiers.shared is not None and self.tiers.shared.is_on, within_s=30.0)
 
     async def purge(self, **what: str) -> None:
         """Purge; of what is purged in part, nothing is told afterwards."""
