@@ -156,9 +156,11 @@ class Stage:
         }
 
     def alive(self) -> int:
-        """Flights and seats that nobody has let go of."""
+        """This sidecar's flights and seats that nobody has let go of."""
         gc.collect()
-        return sum(isinstance(one, Flight | Seat) for one in gc.get_objects())
+        kept = [one for one in gc.get_objects() if isinstance(one, Flight | Seat)]
+        flights = [one._flight if isinstance(one, Seat) else one for one in kept]
+        return sum(flight._ticker is self.sidecar._ticker for flight in flights)
 
     def log_lines(self) -> list[dict[str, Any]]:
         """The access log; after the end."""
