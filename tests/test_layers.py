@@ -20,7 +20,7 @@ ONE_REQUEST = {
 PACKAGES = {"fleet", "downstream", "upstream", "telemetry", "config", "policy", "usage", "cache"}
 FOUNDATIONS = {
     *("exchange", "headers", "openai", "sse", "errors", "flow", "clock", "tasks", "quantiles", "lean"),
-    *("splice", "resume", "large_body", "events", "labels"),
+    *("splice", "resume", "large_body", "events", "labels", "tables"),
 }
 LAYERS = (ENTRY_POINTS, ONE_REQUEST, PACKAGES, FOUNDATIONS)
 # What every package may know of the configuration: its types, never how they are read.
@@ -51,6 +51,7 @@ SYNCHRONOUS = (
     "exchange",
     *("policy.callers", "policy.by_name", "policy.service_accounts"),
     "labels",
+    "tables",
     "quantiles",
     "splice",
     "resume",

@@ -6,10 +6,10 @@ For where there is no curl, as in the image. Exit codes: 0 done, 1 the sidecar i
 
 import argparse
 import re
-import sys
 from typing import TYPE_CHECKING
 
 from sidecar.commands.admin_option import add_admin_option
+from sidecar.commands.output import fail, show
 
 if TYPE_CHECKING:
     Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -46,10 +46,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         answer = ask(options.admin, options.method, options.path)
     except AdminError as error:
-        return _fail(str(error))
-    # Now: a reader that has left is noticed here, not at the exit.
-    sys.stdout.buffer.write(answer)
-    sys.stdout.flush()
+        return fail("admin", str(error), 1)
+    show(answer)
     return 0
 
 
@@ -58,8 +56,3 @@ def _path(text: str) -> str:
         what = f"expected a path such as /clusters, visible ASCII that begins with /, not {text!r}"
         raise argparse.ArgumentTypeError(what)
     return text
-
-
-def _fail(message: str) -> int:
-    sys.stderr.write(f"sidecar admin: {message}\n")
-    return 1

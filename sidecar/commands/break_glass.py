@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sidecar.commands.admin_option import add_admin_option
+from sidecar.commands.output import fail
 from sidecar.config.break_glass import parse_period, parse_reason
 
 if TYPE_CHECKING:
@@ -54,9 +55,9 @@ def run(options: argparse.Namespace) -> int:
         answer = ask(options.admin, "POST" if query else "GET", "/break_glass", query)
         shown = _shown(orjson.loads(answer))
     except AdminError as error:
-        return _fail(str(error))
+        return fail("break-glass", str(error), 1)
     except (orjson.JSONDecodeError, KeyError, TypeError):
-        return _fail(f"{options.admin} answered, but not as a sidecar does")
+        return fail("break-glass", f"{options.admin} answered, but not as a sidecar does", 1)
     sys.stdout.write(shown)
     return 0
 
@@ -71,11 +72,6 @@ def _shown(state: dict[str, Any]) -> str:
         ]
     lines += [f"note: {note}" for note in state["notes"]]
     return "\n".join(lines) + "\n"
-
-
-def _fail(message: str) -> int:
-    sys.stderr.write(f"sidecar break-glass: {message}\n")
-    return 1
 
 
 def _reads(parse: Callable[[object], T]) -> Callable[[str], T]:

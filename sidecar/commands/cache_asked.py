@@ -4,13 +4,13 @@ Exit codes: 0 done, 1 the sidecar is not reached or refuses, 2 bad arguments.
 """
 
 import argparse
-import sys
 from typing import Any
 
 import orjson
 
 from sidecar.admin.client import AdminError, ask
 from sidecar.commands.cache_status import text as status_text
+from sidecar.commands.output import fail, show
 
 
 def run(options: argparse.Namespace) -> int:
@@ -24,14 +24,12 @@ def run(options: argparse.Namespace) -> int:
         shown = orjson.loads(answer)
         text = _TEXTS[options.action](shown)
     except AdminError as error:
-        return _fail(str(error), 2 if error.status == 400 else 1)
+        return fail("cache", str(error), 2 if error.status == 400 else 1)
     except (ValueError, KeyError, TypeError, AttributeError):
-        return _fail(f"{options.admin} answered, but not as a sidecar does", 1)
+        return fail("cache", f"{options.admin} answered, but not as a sidecar does", 1)
     if options.json:
         text = orjson.dumps(shown, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
-    # As UTF-8 whatever the locale, and now: a reader that has left is noticed here, not at the exit.
-    sys.stdout.buffer.write(text.encode(errors="replace"))
-    sys.stdout.flush()
+    show(text)
     return 0
 
 
@@ -66,11 +64,6 @@ def _elsewhere(said: dict[str, Any]) -> str:
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _fail(message: str, code: int) -> int:
-    sys.stderr.write(f"sidecar cache: {message}\n")
-    return code
 
 
 _TEXTS = {"status": status_text, "purge": _purged, "false-hit": _reported, "reset": _reset}

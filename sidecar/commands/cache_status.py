@@ -1,9 +1,14 @@
 """What a sidecar says of its answer cache, as text for a terminal."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
+from sidecar.tables import columns, printable
+
 _NO_ROUTE = "-"
+_HITS = ("ROUTE", "TIER", "HITS", "SAVED $", "SAVED S")
+_CHECKS = ("ROUTE", "TIER", "CHECKS", "DIFFERED", "NOW")
+_RIGHT = frozenset((2, 3, 4))  # columns of figures
 
 
 def text(shown: Mapping[str, Any]) -> str:
@@ -21,10 +26,10 @@ def text(shown: Mapping[str, Any]) -> str:
     ]
     lines = [f"{name:<10}{fact}" for name, fact in facts if fact]
     if shown["hits"]:
-        lines += ["", *_columns(("ROUTE", "TIER", "HITS", "SAVED $", "SAVED S"), map(_hit, shown["hits"]))]
+        lines += ["", *columns([_HITS, *map(_hit, shown["hits"])], _RIGHT)]
     if shown["checks"]:
-        lines += ["", *_columns(("ROUTE", "TIER", "CHECKS", "DIFFERED", "NOW"), map(_check, shown["checks"]))]
-    return "".join(f"{_plain(line)}\n" for line in lines)
+        lines += ["", *columns([_CHECKS, *map(_check, shown["checks"])], _RIGHT)]
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def _memory(shown: Mapping[str, Any]) -> str:
@@ -71,21 +76,3 @@ def _hit(one: Mapping[str, Any]) -> tuple[str, ...]:
 def _check(one: Mapping[str, Any]) -> tuple[str, ...]:
     now = "on" if one["on"] else "off"
     return one["route"] or _NO_ROUTE, one["tier"], f"{one['checks']:,}", f"{one['disagreed']:,}", now
-
-
-def _columns(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> list[str]:
-    """Names to the left, numbers to the right."""
-    table = [heads, *rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if index < 2 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in table
-    ]
-
-
-def _plain(line: str) -> str:
-    """Fit for a terminal, whoever wrote it."""
-    return "".join(char if char.isprintable() else "?" for char in line)

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import ssl
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -25,6 +24,7 @@ from sidecar.cache.meaning.calibration import (
 )
 from sidecar.cache.meaning.embedding import EmbedderError
 from sidecar.cache.meaning.local_embedder import LocalEmbedder
+from sidecar.commands.output import fail, show
 from sidecar.config.cache import Semantic
 from sidecar.config.load import load
 from sidecar.config.model import Config, Provider
@@ -47,20 +47,18 @@ def run(path: str, config_path: str | None, *, is_json: bool) -> int:
         semantic = _semantic(config)
         identity, judged = asyncio.run(_judged(pairs, semantic, config))
     except ConfigError as error:
-        return max(_fail(f"{config_path}: {problem}", 2) for problem in error.problems)
+        return max(fail("cache calibrate", f"{config_path}: {problem}", 2) for problem in error.problems)
     except PairsError as error:
-        return _fail(f"{path}: {error}", 2)
+        return fail("cache calibrate", f"{path}: {error}", 2)
     except EmbedderError as error:
-        return _fail(str(error), 1)
+        return fail("cache calibrate", str(error), 1)
     calibration = calibrate(judged, semantic.threshold)
     if is_json:
         head = {"embedder": identity, "threshold": semantic.threshold}
         shown = orjson.dumps(head | as_json(calibration), option=orjson.OPT_INDENT_2).decode() + "\n"
     else:
         shown = "\n".join(_lines(calibration, identity)) + "\n"
-    # As UTF-8 whatever the locale, and now: a reader that has left is noticed here, not at the exit.
-    sys.stdout.buffer.write(shown.encode())
-    sys.stdout.flush()
+    show(shown)
     return 0
 
 
@@ -150,8 +148,3 @@ def _line(row: Row, same: int, different: int, *, is_first: bool) -> str:
     found = f"{f'{row.found}/{same}':>14}{row.found / same if same else 0.0:>8.1%}"
     wrong = f"{f'{row.wrong}/{different}':>14}{row.wrong / different:>8.2%}"
     return f"{way:22}{wish:<14}{threshold:>9}{found}{wrong}"
-
-
-def _fail(message: str, code: int) -> int:
-    sys.stderr.write(f"sidecar cache calibrate: {message}\n")
-    return code

@@ -7,11 +7,11 @@ arguments or configuration.
 
 import argparse
 import os
-import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 from sidecar.commands.admin_option import add_admin_option
+from sidecar.commands.output import fail, show
 
 if TYPE_CHECKING:
     from sidecar.caching.tiers import Tiers
@@ -59,14 +59,12 @@ def run(options: argparse.Namespace) -> int:
         else:
             text = _explain_running(options, query, body)
     except _UsageError as error:
-        return _fail(str(error), 2)
+        return fail("explain", str(error), 2)
     except ConfigError as error:
-        return max(_fail(f"{options.config}: {problem}", 2) for problem in error.problems)
+        return max(fail("explain", f"{options.config}: {problem}", 2) for problem in error.problems)
     except AdminError as error:
-        return _fail(str(error), 2 if error.status == 400 else 1)
-    # As UTF-8 whatever the locale, and now: a reader that has left is noticed here, not at the exit.
-    sys.stdout.buffer.write(text.encode(errors="replace"))
-    sys.stdout.flush()
+        return fail("explain", str(error), 2 if error.status == 400 else 1)
+    show(text)
     return 0
 
 
@@ -159,8 +157,3 @@ def _at_start(config: "Config", team: str) -> "Snapshot":
     if glass is not None and glass.until is not None:
         snapshot.router.set_break_glass(time.time() < end_s(glass.until))
     return snapshot
-
-
-def _fail(message: str, code: int) -> int:
-    sys.stderr.write(f"sidecar explain: {message}\n")
-    return code

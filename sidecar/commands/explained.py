@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sidecar.tables import columns, printable
+
 _HEADINGS = ("", "MODEL", "PROVIDER", "ENDPOINT", "REGION", "FIRST", "$/M IN", "$/M OUT", "WORST $", "WHY")
 _RIGHT = frozenset((0, 5, 6, 7, 8))  # columns of figures
 
@@ -21,14 +23,14 @@ def table(shown: Mapping[str, Any]) -> str:
     ]
     lines = [f"{name:<8}{text}" for name, text in facts if text]
     if shown["targets"]:
-        lines += ["", *_columns([_HEADINGS, *_rows(shown["targets"])])]
+        lines += ["", *columns([_HEADINGS, *_rows(shown["targets"])], _RIGHT)]
     if shown["left_out"]:
         lines += [""]
     for one in shown["left_out"]:
         provider = f" ({one['provider']})" if one["provider"] else ""
         lines.append(f"left out: {one['model']}{provider}: {one['why']}")
     lines += [f"note: {note}" for note in shown["notes"]]
-    return "".join(f"{_plain(line)}\n" for line in lines)
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def _caller(caller: Mapping[str, Any] | None) -> str:
@@ -93,19 +95,3 @@ def _rows(targets: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
             )
         )
     return rows
-
-
-def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            text.rjust(width) if index in _RIGHT else text.ljust(width)
-            for index, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-
-
-def _plain(line: str) -> str:
-    """Fit for a terminal, whoever wrote it."""
-    return "".join(char if char.isprintable() else "?" for char in line)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from sidecar.fleet.redis import Link
 from sidecar.fleet.scripts import USAGE_S
 from sidecar.fleet.totals import Total, read_totals
-from sidecar.usage.render import TOTAL, apportioned, cell, decimal_usd, printable, ruled
+from sidecar.tables import printable
+from sidecar.usage.render import TOTAL, apportioned, cell, decimal_usd, ruled
 
 if TYPE_CHECKING:
     from sidecar.config.model import Fleet

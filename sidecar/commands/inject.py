@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sidecar.commands.output import fail, show
+
 if TYPE_CHECKING:
     from sidecar.k8s.settings import Settings
 
@@ -65,13 +67,12 @@ def run(options: argparse.Namespace) -> int:
         defaults = settings_of(options)
         done = injected(_read(options.file), defaults)
     except ValueError as error:
-        return _fail(str(error))
+        return fail("inject", str(error), 2)
     except OSError as error:
-        return _fail(f"{name} cannot be read: {error.strerror}")
+        return fail("inject", f"{name} cannot be read: {error.strerror}", 2)
     except BadManifest as error:
-        return _fail(f"{name}: {error}")
-    sys.stdout.buffer.write(done.text.encode())
-    sys.stdout.flush()
+        return fail("inject", f"{name}: {error}", 2)
+    show(done.text)
     for warning in done.warnings:
         sys.stderr.write(f"warning: {warning}\n")
     return 0
@@ -83,8 +84,3 @@ def _read(name: str) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"the manifests are not UTF-8 text (byte {error.start})") from None
-
-
-def _fail(message: str) -> int:
-    sys.stderr.write(f"sidecar inject: {message}\n")
-    return 2

@@ -7,11 +7,11 @@ import argparse
 import asyncio
 import importlib.util
 import os
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sidecar.commands.inject import add_settings, settings_of
+from sidecar.commands.output import fail
 
 if TYPE_CHECKING:
     from sidecar.k8s.injector import Source
@@ -45,9 +45,9 @@ def run(options: argparse.Namespace) -> int:
         _check(options)
         defaults = settings_of(options)
     except ValueError as error:
-        return _fail(str(error), 2)
+        return fail("injector", str(error), 2)
     if importlib.util.find_spec("cryptography") is None:
-        return _fail("the package cryptography is missing: pip install 'ai-sidecar[injector]'", 1)
+        return fail("injector", "the package cryptography is missing: pip install 'ai-sidecar[injector]'", 1)
     import uvloop
 
     from sidecar.lean import import_aiohttp
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(options, defaults))
     except (OSError, ValueError, ApiError) as error:
-        return _fail(f"cannot start: {error}", 1)
+        return fail("injector", f"cannot start: {error}", 1)
     return 0
 
 
@@ -106,8 +106,3 @@ def _port(text: str) -> int:
     if not text.isdecimal() or not 0 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
     return int(text)
-
-
-def _fail(message: str, code: int) -> int:
-    sys.stderr.write(f"sidecar injector: {message}\n")
-    return code

@@ -10,6 +10,7 @@ import sys
 from getpass import getpass
 from typing import TYPE_CHECKING
 
+from sidecar.commands.output import fail
 from sidecar.config.secrets import check_value
 from sidecar.policy.callers import MAX_KEY_BYTES, digest_of
 
@@ -54,9 +55,9 @@ def _hash() -> int:
     try:
         key = _checked(getpass("Key: ") if sys.stdin.isatty() else _from_stdin())
     except EOFError:
-        return _fail("no key was given: type one, or send it to standard input")
+        return fail("key hash", "no key was given: type one, or send it to standard input", 2)
     except ValueError as error:
-        return _fail(str(error))
+        return fail("key hash", str(error), 2)
     if len(key) < SHORT_KEY_CHARS:
         sys.stderr.write(
             f"warning: a key under {SHORT_KEY_CHARS} characters may be guessed: `sidecar key new` is safe\n"
@@ -76,8 +77,3 @@ def _checked(key: str) -> str:
     if key.startswith("blake2b:"):
         raise ValueError("this is a hash already: put it under keys as it is")
     return check_value(key, "the key")
-
-
-def _fail(message: str) -> int:
-    sys.stderr.write(f"sidecar key hash: {message}\n")
-    return 2

@@ -14,6 +14,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from sidecar.commands.output import fail, show
+
 if TYPE_CHECKING:
     from msgspec import Struct
 
@@ -67,9 +69,9 @@ def run(options: argparse.Namespace) -> int:
             return _of_fleet(options, window)
         path = options.db if options.db is not None else _path_in(options.config)
     except ValueError as error:
-        return _fail(str(error), 2)
+        return fail("usage", str(error), 2)
     except ConfigError as error:
-        return max(_fail(f"{options.config}: {problem}", 2) for problem in error.problems)
+        return max(fail("usage", f"{options.config}: {problem}", 2) for problem in error.problems)
     try:
         connection = open_read_only(path)
         try:
@@ -78,9 +80,9 @@ def run(options: argparse.Namespace) -> int:
         finally:
             connection.close()
     except (StoreError, sqlite3.Error) as error:
-        return _fail(f"{path}: {error}", 1)
+        return fail("usage", f"{path}: {error}", 1)
     if is_empty:
-        return _fail(f"{path}: holds no usage yet", 1)
+        return fail("usage", f"{path}: holds no usage yet", 1)
     _print(found, options.format)
     return 0
 
@@ -100,9 +102,9 @@ def _of_fleet(options: argparse.Namespace, window: "Window") -> int:
     try:
         totals = fleet_usage.read(fleet, window)
     except LinkError as error:
-        return _fail(f"fleet.redis: Redis cannot be used: {error}", 1)
+        return fail("usage", f"fleet.redis: Redis cannot be used: {error}", 1)
     if not totals and window.first is None and window.last is None:
-        return _fail("fleet.redis: holds no usage yet", 1)
+        return fail("usage", "fleet.redis: holds no usage yet", 1)
     forms = {"table": fleet_usage.table, "csv": fleet_usage.as_csv, "json": fleet_usage.as_json}
     _write(forms[options.format](options.by, fleet_usage.grouped(totals, options.by)))
     return 0
@@ -118,14 +120,7 @@ def _print(found: "Report", form: str) -> None:
 
 
 def _write(text: str) -> None:
-    # As UTF-8 whatever the locale, and now: a reader that has left is noticed here, not at the exit.
-    sys.stdout.buffer.write(text.encode(errors="replace"))
-    sys.stdout.flush()
-
-
-def _fail(message: str, code: int) -> int:
-    sys.stderr.write(f"sidecar usage: {message}\n")
-    return code
+    show(text)
 
 
 def _day(text: str) -> date:

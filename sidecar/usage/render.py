@@ -10,6 +10,7 @@ import io
 import json
 from collections.abc import Sequence
 
+from sidecar.tables import columns, printable
 from sidecar.usage.report import Line, Report
 from sidecar.usage.rows import FIGURES
 
@@ -103,11 +104,6 @@ def decimal_usd(micro: int) -> str:
     return f"{'-' if micro < 0 else ''}{whole}.{rest:06d}"
 
 
-def printable(name: str) -> str:
-    """A name with `?` for what a terminal would not show but obey: names come from callers."""
-    return "".join(letter if letter.isprintable() else "?" for letter in name)
-
-
 def cell(name: str) -> str:
     """A name as a cell of CSV: printable, and never a formula to a spreadsheet."""
     name = printable(name)
@@ -118,7 +114,7 @@ def ruled(rows: Sequence[Sequence[str]], names: int) -> str:
     """A table for a terminal: its headings are the first row, its total is the last, under a rule. Of the
     columns the first `names` are names and stand to the left; the others are numbers."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    shown = [_aligned(row, widths, names) for row in rows]
+    shown = columns(rows, right=range(names, len(widths)))
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     return "\n".join([shown[0], rule, *shown[1:-1], rule, shown[-1]])
 
@@ -155,14 +151,6 @@ def _groups(report: Report) -> list[list[str]]:
     """The names of each line as a terminal may be given them."""
     named = [[printable(name) or "-" for name in line.group] for line in report.lines]
     return [*named, [TOTAL, *report.total.group[1:]]]
-
-
-def _aligned(row: Sequence[str], widths: Sequence[int], names: int) -> str:
-    cells = [
-        text.ljust(width) if index < names else text.rjust(width)
-        for index, (text, width) in enumerate(zip(row, widths, strict=True))
-    ]
-    return "  ".join(cells).rstrip()
 
 
 def _named(models: Sequence[str]) -> str:
