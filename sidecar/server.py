@@ -38,6 +38,7 @@ from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
+    from sidecar.caching.requests import Caching
     from sidecar.caching.tiers import Tiers
     from sidecar.fleet.leases import Leases
     from sidecar.usage.ledger import Ledger
@@ -77,7 +78,6 @@ class Sidecar:
             self.runtime, self._ticker, self._metrics, self.accounts, self._settlement, self._models
         )
         self._lane = Lane(lambda: self.runtime.snapshot, self.accounts, self._proxy.settle)
-        self.tiers: Tiers | None = None
         self._listener: Listener
         self._runners: list[web.BaseRunner] = []
         self._is_failed_by_hand = False
@@ -232,25 +232,26 @@ class Sidecar:
     def _apply(self, config: Config) -> None:
         """Make a configuration the current one. Raises as Runtime.apply, or a ConfigError where its cache
         cannot be had; then nothing has changed."""
-        tiers = self.tiers or _tiers(config, self._team, self._ticker)
-        semantic = None if tiers is None else tiers.prepare(config)
+        caching = self._proxy.caching or self._caching(config)
+        semantic = None if caching is None else caching.tiers.prepare(config)
         self.runtime.apply(config)
-        if tiers is not None:
-            tiers.configure(config, semantic)
-            self._cache_in(tiers)
+        if caching is not None:
+            caching.tiers.configure(config, semantic)
+            self._proxy.caching = caching
         if self._leases is not None and config.fleet is not None:
             self._leases.configure(config.fleet)
         self.accounts.configure(config)
         self.break_glass.configure(config)
         self._spread_break_glass(self.break_glass.is_on)  # the router is a new one
 
-    def _cache_in(self, tiers: "Tiers") -> None:
-        """Put the cache in the way of requests, when there first is one."""
-        if self.tiers is None:
-            from sidecar.caching.requests import Caching
+    def _caching(self, config: Config) -> "Caching | None":
+        """A cache, when there first is to be one."""
+        if config.cache is None:
+            return None
+        from sidecar.caching.requests import Caching  # with Tiers two megabytes
+        from sidecar.caching.tiers import Tiers
 
-            self.tiers = tiers
-            self._proxy.caching = Caching(tiers, self.accounts)
+        return Caching(Tiers(self._team, self._ticker), self.accounts)
 
     def _spread_break_glass(self, is_on: bool) -> None:
         self._metrics.break_glass_is_on = is_on
@@ -265,6 +266,11 @@ class Sidecar:
     @property
     def snapshot(self) -> Snapshot:
         return self.runtime.snapshot
+
+    @property
+    def tiers(self) -> "Tiers | None":
+        """Of the answer cache; None: there never was one."""
+        return None if self._proxy.caching is None else self._proxy.caching.tiers
 
     @property
     def metrics(self) -> Metrics:
@@ -303,14 +309,6 @@ def _leases(config: Config) -> "Leases | None":
     from sidecar.fleet.leases import Leases  # redis-py is 7 MB
 
     return Leases(config.fleet)
-
-
-def _tiers(config: Config, team: str, ticker: Ticker) -> "Tiers | None":
-    if config.cache is None:
-        return None
-    from sidecar.caching.tiers import Tiers  # two megabytes
-
-    return Tiers(team, ticker)
 
 
 def _refuse_fixed_changes(old: Config, new: Config) -> None:

@@ -28,6 +28,7 @@ from tests.support.manual_clock import ManualClock
 from tests.support.raw import raw_provider
 from tests.support.running import config_for, port_of
 from tests.support.waiting import until
+from tests.support.web import serving
 
 ENVIRON = {"KEY": "sk-ours", "OTHER": "sk-other"}
 DEAD = "http://127.0.0.1:1/v1"
@@ -73,17 +74,8 @@ class Upstream:
 @contextlib.asynccontextmanager
 async def upstream(*names: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Upstream]:
     one = Upstream(*names)
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", one.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
-    scheme, host = ("http", "127.0.0.1") if tls is None else ("https", "localhost")
-    one.url = f"{scheme}://{host}:{runner.addresses[0][1]}/v1"
-    try:
+    async with serving(one.handle, tls) as one.url:
         yield one
-    finally:
-        await runner.cleanup()
 
 
 class Stage:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from multidict import MultiMapping
 
+from sidecar.admin.cache_views import cache_of
 from sidecar.admin.state import State
 from sidecar.policy.callers import SHARED_BUCKET
 
@@ -95,9 +96,10 @@ CHANGES: dict[str, Callable[[State, Query, str], dict[str, Any]]] = {
 
 
 def _tiers(state: State) -> "Tiers":
-    if state.tiers is None or state.tiers.answers is None:
+    there = cache_of(state)
+    if there is None:
         raise Refused(409, NO_CACHE)
-    return state.tiers
+    return there[0]
 
 
 def _expect(query: Query, names: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ from sidecar.exchange import NANO_USD
 from sidecar.telemetry.metrics import CacheRow, Metrics
 
 if TYPE_CHECKING:
+    from sidecar.cache.answers import AnswerCache
     from sidecar.cache.meaning.tier import SemanticTier
     from sidecar.cache.shared.tier import SharedTier
     from sidecar.caching.tiers import Tiers
@@ -17,12 +18,19 @@ if TYPE_CHECKING:
 RESULTS = ("hit", "miss", "bypass", "collapsed", "shadow")
 
 
+def cache_of(state: State) -> "tuple[Tiers, AnswerCache] | None":
+    """The cache, if there is one now."""
+    tiers = state.tiers
+    return None if tiers is None or tiers.answers is None else (tiers, tiers.answers)
+
+
 def cache(state: State) -> dict[str, Any] | None:
     """All there is to say of the cache; None where there is none."""
-    config, tiers = state.snapshot.config.cache, state.tiers
-    if config is None or tiers is None or tiers.answers is None:
+    config, there = state.snapshot.config.cache, cache_of(state)
+    if config is None or there is None:
         return None
-    metrics, stored = state.metrics, tiers.answers.store.stats
+    tiers, answers = there
+    metrics, stored = state.metrics, answers.store.stats
     requests = _requests(metrics)
     return {
         "match": config.match,
@@ -48,10 +56,10 @@ def cache(state: State) -> dict[str, Any] | None:
 
 def cache_stats(state: State) -> dict[str, Any]:
     """The figures for /stats; empty where there is no cache."""
-    tiers = state.tiers
-    if tiers is None or tiers.answers is None:
+    there = cache_of(state)
+    if there is None:
         return {}
-    metrics, stored = state.metrics, tiers.answers.store.stats
+    metrics, stored = state.metrics, there[1].store.stats
     requests = _requests(metrics)
     return {
         "cache.entries": stored.entries,
@@ -66,12 +74,12 @@ def cache_stats(state: State) -> dict[str, Any]:
 
 def tiers_off(state: State) -> list[str]:
     """Whose hits are not given any more, as too many answers disagreed: "exact hits of route auto"."""
-    tiers = state.tiers
-    if tiers is None or tiers.answers is None:
+    there = cache_of(state)
+    if there is None:
         return []
     return [
         f"{one.tier} hits {f'of route {one.route}' if one.route else 'without a route'}"
-        for one in tiers.shadow.report()
+        for one in there[0].shadow.report()
         if not one.is_on
     ]
 

@@ -4,7 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 from sidecar.accounts import Accounts
-from sidecar.admin.cache_views import shared_results
+from sidecar.admin.cache_views import cache_of, shared_results
 from sidecar.admin.state import State
 from sidecar.exchange import NANO_USD
 from sidecar.telemetry.cache_series import Cache, Checked, Semantic, Shared
@@ -12,6 +12,7 @@ from sidecar.telemetry.exposition import Fleet, Health, Limits, expose
 from sidecar.telemetry.metrics import Histogram
 
 if TYPE_CHECKING:
+    from sidecar.cache.answers import AnswerCache
     from sidecar.cache.meaning.tier import SemanticTier
     from sidecar.caching.tiers import Tiers
 
@@ -33,7 +34,8 @@ def scrape(state: State) -> bytes:
         for endpoint in provider.endpoints
     ]
     queued = {provider.name: provider.slots.waiting for provider in providers}
-    cache = None if state.tiers is None else _cache(state.tiers)
+    there = cache_of(state)
+    cache = None if there is None else _cache(*there)
     return expose(state.metrics, health, queued, _limits(state.accounts), cache)
 
 
@@ -64,11 +66,8 @@ def _fleet(accounts: Accounts) -> Fleet | None:
     return Fleet(leases.is_connected, leases.round_trips, leases.failures, has_local_share)
 
 
-def _cache(tiers: "Tiers") -> Cache | None:
-    answers, shared, semantic = tiers.answers, tiers.shared, tiers.semantic
-    if answers is None:
-        return None
-    stats = answers.store.stats
+def _cache(tiers: "Tiers", answers: "AnswerCache") -> Cache:
+    shared, semantic, stats = tiers.shared, tiers.semantic, answers.store.stats
     return Cache(
         stats.entries,
         stats.bytes,

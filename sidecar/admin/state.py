@@ -19,10 +19,13 @@ class State(Protocol):
     bound: dict[str, list[str]]  # listener -> addresses it is bound to
     break_glass: BreakGlass
     accounts: Accounts
-    tiers: "Tiers | None"  # of the answer cache; None: there never was one
 
     @property
     def snapshot(self) -> Snapshot: ...
+
+    @property
+    def tiers(self) -> "Tiers | None":
+        """Of the answer cache; None: there never was one."""
 
     @property
     def metrics(self) -> Metrics:

@@ -113,7 +113,7 @@ class AnswerCache:
 
     def holds(self, digest: bytes, now_s: float) -> bool:
         """Whether an answer is stored under a digest."""
-        return self.store.get(digest, now_s) is not None
+        return self.store.peek(digest, now_s) is not None
 
     def _given(
         self,

@@ -27,7 +27,7 @@ _MAX_CHARS = 1024
 
 # The tiers of the cache, the narrowest first.
 TIERS = (b"exact", b"canonical", b"semantic")
-_EVERY_TIER = len(TIERS) - 1
+SEMANTIC = TIERS.index(b"semantic")
 
 
 class Directives:
@@ -43,7 +43,7 @@ class Directives:
         self.no_cache = False
         self.only_if_cached = False
         self.max_age_s: int | None = None
-        self.tier = _EVERY_TIER
+        self.tier = SEMANTIC
         self.threshold = 0.0
 
 

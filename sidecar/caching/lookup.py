@@ -11,7 +11,7 @@ from sidecar.routing.plan import Candidate
 class Lookup:
     """What became of a request that is sent: where its answer may be kept, what it is to be compared with."""
 
-    __slots__ = ("_kind", "_streams", "candidate", "checks", "is_done", "key", "question")
+    __slots__ = ("_kind", "_streams", "candidate", "checks", "forwarded", "is_done", "key", "question")
 
     def __init__(self, key: Key, candidate: Candidate, call: Call, kind: str) -> None:
         self.key = key
@@ -19,6 +19,7 @@ class Lookup:
         self._streams = call.stream
         self._kind = kind
         self.checks: Hit | None = None  # a stored answer that this request finds out about
+        self.forwarded = "miss"  # why it is sent, in RFC 9211's words
         self.question: Question | None = None  # for the search by meaning
         self.is_done = False
 

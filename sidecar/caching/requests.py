@@ -17,7 +17,15 @@ from sidecar.answer import STREAM
 from sidecar.attempt import Attempt
 from sidecar.cache.answers import AnswerCache, Hit, Miss
 from sidecar.cache.checks.agreement import agree
-from sidecar.cache.control import Directives, bypass_line, directives_of, hit_lines, miss_line, not_cached
+from sidecar.cache.control import (
+    SEMANTIC,
+    Directives,
+    bypass_line,
+    directives_of,
+    hit_lines,
+    miss_line,
+    not_cached,
+)
 from sidecar.cache.eligibility import Bypass
 from sidecar.cache.flight import Flight, Name, Seat
 from sidecar.cache.key import Key
@@ -34,8 +42,6 @@ from sidecar.policy.callers import Caller
 from sidecar.routing.plan import Candidate
 
 _log = logging.getLogger("sidecar")
-
-_SEMANTIC = 2  # in control.TIERS
 
 
 class Caching:
@@ -88,7 +94,8 @@ class Caching:
         is_shareable = isinstance(found, Hit) or found.forwarded == "miss"
         if is_shareable and (seat := self._join(name, x, found.key, directives)):
             return seat
-        x.cache, attempt.lookup = _note_of(found), lookup
+        lookup.forwarded = "request" if isinstance(found, Hit) else found.forwarded
+        x.cache, attempt.lookup = _note_of(found, lookup.forwarded), lookup
         if is_shareable:
             self._flights.open(name, x)
         return None
@@ -122,7 +129,7 @@ class Caching:
             if isinstance(found, Hit):
                 return found
         semantic = tiers.semantic
-        if semantic is None or directives.tier < _SEMANTIC or not semantic.serves(key, x.regions):
+        if semantic is None or directives.tier < SEMANTIC or not semantic.serves(key, x.regions):
             return missed
         question = semantic.prepare(key)
         lookup.question = await question if isinstance(question, Future) else question
@@ -224,7 +231,7 @@ class Caching:
             return
         if not note.detail:
             note.detail = "stored"
-            note.line += b"; stored"
+            note.line = miss_line(lookup.forwarded, stored=True)
         if self.tiers.shared is not None:
             ttl_s = answers.time_to_live_s(key)
             self.tiers.shared.keep(key, record.content, record.has_usage, took_s, ttl_s)
@@ -265,11 +272,11 @@ def _entry_of(key: Key, found: Found, now_s: float) -> Entry:
     return entry
 
 
-def _note_of(found: Hit | Miss) -> CacheNote:
+def _note_of(found: Hit | Miss, forwarded: str) -> CacheNote:
     """Of a request that is sent."""
     if isinstance(found, Hit):
-        return CacheNote("shadow", found.tier, miss_line("request"), found.digest.hex())
-    return CacheNote("miss", "", miss_line(found.forwarded), found.key.digest.hex())
+        return CacheNote("shadow", found.tier, miss_line(forwarded), found.digest.hex())
+    return CacheNote("miss", "", miss_line(forwarded), found.key.digest.hex())
 
 
 def _bypassed(reason: str) -> CacheNote:

@@ -1,9 +1,8 @@
 """Who shares answers with whom, under one configuration; and which names an operator has for it."""
 
 from sidecar.cache.key import Place, scope_of
-from sidecar.config.auth import ServiceAccountRule
-from sidecar.config.model import Config, matches
-from sidecar.config.service_accounts import ID_PREFIX
+from sidecar.config.auth import ID_PREFIX, ServiceAccountRule
+from sidecar.config.model import Config, matches, rule_of
 from sidecar.policy.callers import SHARED_BUCKET, Caller, bucket_of
 from sidecar.routing.plan import Candidate
 
@@ -44,9 +43,8 @@ class Scopes:
         if name == SHARED_BUCKET or any(key.id == name for key in self._config.keys):
             return True
         namespace, _, account = name.removeprefix(ID_PREFIX).partition("/")
-        return (name.startswith(ID_PREFIX) and account != "") and any(
-            matches(rule.namespace, namespace) and matches(rule.name, account) for rule in rules
-        )
+        is_account = name.startswith(ID_PREFIX) and account != ""
+        return is_account and rule_of(rules, namespace, account) is not None
 
     def named(self, name: str) -> list[bytes]:
         """The scopes of a team or key: one for each team and residency that its callers may have."""

@@ -18,6 +18,7 @@ from sidecar.cache.meaning.local_embedder import LocalEmbedder
 from sidecar.cache.meaning.tier import SemanticTier
 from sidecar.cache.shared.orders import Order, Purges
 from sidecar.cache.shared.sealing import secret_of
+from sidecar.cache.store import MAX_SHARE
 from sidecar.caching.scopes import Scopes
 from sidecar.clock import Ticker
 from sidecar.config.cache import Cache as CacheConfig
@@ -104,7 +105,7 @@ class Tiers:
         if wanted is not None and config.cache is not None and config.cache.redis is not None:
             from sidecar.cache.shared.tier import SharedTier
 
-            largest = config.cache.max_bytes // _MAX_SHARE
+            largest = config.cache.max_bytes // MAX_SHARE
             self.shared = SharedTier(config.cache.redis, wanted[1], largest, self._heed, purges=self._purges)
             self.shared.start()
 
@@ -154,10 +155,6 @@ class Tiers:
         self.purged_s = max(self.purged_s, until_s)
         self.flights.close_doors()
         return self.answers.store.purge(order.digest, route=order.route, scope=order.scope, until_s=until_s)
-
-
-# Of the memory's budget: what is larger would not be kept in memory either (store.py).
-_MAX_SHARE = 8
 
 
 def _semantic_of(config: Config) -> Semantic | None:

@@ -8,6 +8,9 @@ from sidecar.config.addresses import Url
 from sidecar.config.base import Base
 from sidecar.config.values import Name, Text
 
+# Callers' ids of this kind are the service accounts' own: budgets and ledger go by them.
+ID_PREFIX = "sa:"
+
 
 class ServiceAccountRule(Base, frozen=True, kw_only=True):
     """Service accounts that may call, and as whom; both names may end in `*`. Without `team` it is the

@@ -5,14 +5,14 @@ Only shapes, ranges and defaults are here; what needs two places of the file at 
 files and the environment is in `load`. A part that is absent and has no default is None: the feature is off.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal, TypeAlias
 
 from msgspec import Meta, field
 from msgspec.structs import asdict, fields, replace
 
 from sidecar.config.addresses import Address, Url
-from sidecar.config.auth import Auth
+from sidecar.config.auth import Auth, ServiceAccountRule
 from sidecar.config.base import Base
 from sidecar.config.break_glass import Reason
 from sidecar.config.cache import Cache
@@ -376,6 +376,13 @@ def matches(pattern: str, name: str) -> bool:
 def find_model(models: Mapping[str, Model], name: str) -> str | None:
     """The key of `models` that serves a name: the first that matches."""
     return next((pattern for pattern in models if matches(pattern, name)), None)
+
+
+def rule_of(rules: Iterable[ServiceAccountRule], namespace: str, name: str) -> ServiceAccountRule | None:
+    """The rule that holds for a service account: the first that matches."""
+    return next(
+        (rule for rule in rules if matches(rule.namespace, namespace) and matches(rule.name, name)), None
+    )
 
 
 def standard_tier(tiers: Mapping[str, Tier]) -> str | None:

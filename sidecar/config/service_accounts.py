@@ -3,15 +3,13 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from sidecar.config.auth import ServiceAccountRule
+from sidecar.config.auth import ID_PREFIX, ServiceAccountRule
 from sidecar.config.model import Config, matches
 from sidecar.config.problems import Path
 
 Found = Iterator[tuple[Path, str]]
 
 _PATH: Path = ("auth", "service_accounts")
-# Callers' ids of this kind are the service accounts' own: budgets and ledger go by them.
-ID_PREFIX = "sa:"
 
 
 def check_service_accounts(config: Config) -> Found:

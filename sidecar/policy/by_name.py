@@ -8,16 +8,15 @@ import math
 import re
 from typing import NamedTuple
 
-from sidecar.config.auth import ServiceAccountRule
-from sidecar.config.model import Config, Key, standard_tier
+from sidecar.config.auth import ID_PREFIX, ServiceAccountRule
+from sidecar.config.model import Config, Key, rule_of, standard_tier
 from sidecar.errors import refuse
 from sidecar.exchange import Reply, RequestHead
 from sidecar.policy.callers import Caller, Callers, bucket_of
 
 # One for all requests without a key, since heads are remembered.
 _NOBODY = RequestHead()
-_ACCOUNT_PREFIX = "sa:"
-_ACCOUNT = re.compile(r"sa:([a-z0-9-]+)/([a-z0-9.-]+)")  # what Kubernetes allows as their names
+_ACCOUNT = re.compile(ID_PREFIX + r"([a-z0-9-]+)/([a-z0-9.-]+)")  # what Kubernetes allows as their names
 
 
 class Found(NamedTuple):
@@ -35,7 +34,7 @@ def find_caller(config: Config, callers: Callers, name: str, team: str, wall_s: 
     its first key; with neither it is a caller without a listed key. `wall_s` is in Unix seconds. ValueError,
     with a sentence for the operator, where there is no such key or team."""
     accounts = config.auth.service_accounts
-    if accounts is not None and name.startswith(_ACCOUNT_PREFIX):
+    if accounts is not None and name.startswith(ID_PREFIX):
         return _of_account(accounts.callers, callers, name)
     key = _listed(config, name, team, callers.team)
     if key is not None:
@@ -47,11 +46,11 @@ def find_caller(config: Config, callers: Callers, name: str, team: str, wall_s: 
 
 
 def _of_account(rules: tuple[ServiceAccountRule, ...], callers: Callers, name: str) -> Found:
-    from sidecar.policy.service_accounts import Account, rule_of  # with PyJWT and cryptography 9 MB
+    from sidecar.policy.service_accounts import Account  # with PyJWT and cryptography 9 MB
 
     named = _ACCOUNT.fullmatch(name)
     if named is None:
-        raise ValueError(f"{name!r} names no service account: give sa:NAMESPACE/NAME")
+        raise ValueError(f"{name!r} names no service account: give {ID_PREFIX}NAMESPACE/NAME")
     rule = rule_of(rules, named[1], named[2])
     if rule is None:
         message = f"No entry of auth.service_accounts.callers matches {name}."

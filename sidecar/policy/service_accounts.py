@@ -11,15 +11,14 @@ cryptography, and verifying one token 0.1 ms.
 """
 
 from base64 import urlsafe_b64decode
-from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from jwt import PyJWK, PyJWS, PyJWTError
 from msgspec import Struct
 
-from sidecar.config.auth import ServiceAccountRule, ServiceAccounts
-from sidecar.config.model import matches
+from sidecar.config.auth import ID_PREFIX, ServiceAccountRule, ServiceAccounts
+from sidecar.config.model import rule_of
 from sidecar.errors import NO_RETRY_LINE, refuse
 from sidecar.exchange import Reply
 
@@ -67,7 +66,7 @@ class Account(NamedTuple):
     @property
     def id(self) -> str:
         """Its name among all callers."""
-        return f"sa:{self.namespace}/{self.name}"
+        return f"{ID_PREFIX}{self.namespace}/{self.name}"
 
 
 # --- what is sent -----------------------------------------------------------------------------------------
@@ -193,11 +192,6 @@ class Tokens:
         if rule is None:
             return _not_listed(namespace, name)
         return Account(namespace, name, rule, min(claims.exp + LEEWAY_S, keys.fetched_s + KEYS_HOLD_S))
-
-
-def rule_of(rules: Iterable[ServiceAccountRule], namespace: str, name: str) -> ServiceAccountRule | None:
-    """The first rule that an account falls under."""
-    return next((r for r in rules if matches(r.namespace, namespace) and matches(r.name, name)), None)
 
 
 def _key_id(token: bytes) -> str | None:

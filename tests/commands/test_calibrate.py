@@ -16,6 +16,7 @@ from sidecar.commands.calibrate import CONCURRENCY
 from tests.support.process import finished, write_config
 from tests.support.running import config_for
 from tests.support.vectors import load
+from tests.support.web import serving
 
 MISSING = [name for name in ("numpy", "tokenizers", "wordllama") if importlib.util.find_spec(name) is None]
 needs_weights = pytest.mark.skipif(
@@ -119,6 +120,7 @@ class Embeddings:
         self.url = ""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        assert request.path == "/v1/embeddings"
         assert request.headers["authorization"] == "Bearer sk-provider-secret"
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
@@ -133,14 +135,8 @@ class Embeddings:
 @pytest.fixture
 async def provider() -> AsyncIterator[Embeddings]:
     one = Embeddings()
-    app = web.Application()
-    app.router.add_post("/v1/embeddings", one.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    one.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    yield one
-    await runner.cleanup()
+    async with serving(one.handle) as one.url:
+        yield one
 
 
 def endpoint_config(tmp_path: Path, url: str) -> str:

@@ -9,7 +9,7 @@ from sidecar.config.secrets import Secret
 from sidecar.fleet.redis import Link, LinkError, Script
 from sidecar.fleet.scripts import SETTLE
 from tests.support.leaks import open_descriptors
-from tests.support.redis import lying_server, redis_server
+from tests.support.redis import GARBAGE, lying_server, redis_server
 from tests.support.waiting import until
 
 
@@ -126,22 +126,6 @@ async def test_a_link_that_was_closed_in_the_middle_keeps_no_connection() -> Non
         await link.close()
         await call
         await until(lambda: server.admin.info()["connected_clients"] == 1)
-
-
-GARBAGE = {
-    "another protocol": b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n",
-    "binary": bytes(range(256)) * 40,
-    "no number": b":abc\r\n",
-    "a negative length": b"$-5\r\n",
-    "a length without end": b"$99999999999\r\n" + b"x" * 1000,
-    "an array without end": b"*1000000000\r\n" + b":1\r\n" * 1000,
-    "an array in an array in an array": b"*1\r\n" * 100_000,
-    "a line without end": b"+" + b"x" * 200_000,
-    "half an answer": b"$10\r\nhal",
-    "not text": b"-\xff\xfe\xfd\r\n",
-    "a closed connection": b"",
-    "silence": None,
-}
 
 
 @pytest.mark.parametrize("answer", GARBAGE.values(), ids=GARBAGE)

@@ -1,7 +1,6 @@
 """The answer cache in the way of real requests: real clients, real sockets, a simulated provider behind."""
 
 import asyncio
-import hashlib
 from typing import Any
 
 import aiohttp
@@ -10,6 +9,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from sidecar.demo.provider import DemoProvider
+from tests.policy.support import hash_of
 from tests.support.cached import SAME, body, post, status
 from tests.support.running import Running, config_for, running
 from tests.support.waiting import until
@@ -129,10 +129,7 @@ async def test_callers_share_answers_by_key_or_by_team(
     provider: DemoProvider, http: aiohttp.ClientSession
 ) -> None:
     listed = {"ann": ("ann-key", "red"), "bob": ("bob-key", "red"), "cyd": ("cyd-key", "blue")}
-    keys = [
-        {"id": name, "team": team, "hash": f"blake2b:{hashlib.blake2b(key.encode()).hexdigest()}"}
-        for name, (key, team) in listed.items()
-    ]
+    keys = [{"id": name, "team": team, "hash": hash_of(key)} for name, (key, team) in listed.items()]
     for scope, calls in (("key", 3), ("team", 2), ("all", 1)):
         provider.requests.clear()
         tree = config_for(provider.url, cache={"scope": scope}, keys=keys, auth={"mode": "keys"})
@@ -147,7 +144,7 @@ async def test_a_caller_bound_to_a_region_gets_no_answer_of_others(
     provider: DemoProvider, http: aiohttp.ClientSession
 ) -> None:
     keys = [
-        {"id": name, "hash": f"blake2b:{hashlib.blake2b(name.encode()).hexdigest()}", "regions": regions}
+        {"id": name, "hash": hash_of(name), "regions": regions}
         for name, regions in (("free", []), ("bound", ["eu"]))
     ]
     endpoints = [{"url": provider.url, "region": "eu"}]

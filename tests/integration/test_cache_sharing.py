@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import hashlib
 
 import aiohttp
 import orjson
@@ -13,6 +12,7 @@ from aiohttp.test_utils import TestServer
 from sidecar.cache.flight import Flight
 from sidecar.cache.recording import Recording
 from sidecar.demo.provider import DemoProvider
+from tests.policy.support import hash_of
 from tests.support.cached import body, post, status
 from tests.support.http1 import client
 from tests.support.raw import post as raw_post
@@ -114,10 +114,7 @@ async def test_callers_with_other_budgets_do_not_share_what_is_fetched(
     provider: DemoProvider, http: aiohttp.ClientSession
 ) -> None:
     """What one gets may be another model, as its budget is used up."""
-    keys = [
-        {"id": name, "team": "red", "hash": f"blake2b:{hashlib.blake2b(name.encode()).hexdigest()}"}
-        for name in ("ann", "bob")
-    ]
+    keys = [{"id": name, "team": "red", "hash": hash_of(name)} for name in ("ann", "bob")]
     tree = config_for(provider.url, cache={"scope": "team"}, keys=keys, auth={"mode": "keys"})
     provider.scenario.update({"head_s": 0.2})
     async with running(tree) as here:

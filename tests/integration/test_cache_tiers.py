@@ -21,6 +21,7 @@ from tests.support.process import sidecar_process, write_config
 from tests.support.redis import RedisServer
 from tests.support.running import ENVIRON, Running, config_for, running
 from tests.support.waiting import until
+from tests.support.web import serving
 
 # No rule makes these the same text; the guards let one answer serve both.
 CLOSE = ("What are the side effects of aspirin?", "What side effects does aspirin have?")
@@ -105,6 +106,7 @@ class Embeddings:
         self.fails = False
 
     async def embed(self, request: web.Request) -> web.Response:
+        assert request.path == "/v1/embeddings"
         text = (await request.json())["input"]
         self.texts.append(text)
         if self.fails:
@@ -118,14 +120,9 @@ class Embeddings:
 @pytest.fixture
 async def embeddings() -> AsyncIterator[tuple[Embeddings, str]]:
     pytest.importorskip("numpy")
-    service, app = Embeddings(), web.Application()
-    app.router.add_post("/v1/embeddings", service.embed)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    yield service, f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
-    await runner.cleanup()
+    service = Embeddings()
+    async with serving(service.embed) as url:
+        yield service, url
 
 
 def by_meaning(provider: DemoProvider, url: str, **semantic: Any) -> dict[str, Any]:

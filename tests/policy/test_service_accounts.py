@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from sidecar.config.auth import ServiceAccountRule, ServiceAccounts
+from sidecar.config.model import rule_of
 from sidecar.exchange import Reply
 from sidecar.policy.service_accounts import (
     FRESH_S,
@@ -22,7 +23,6 @@ from sidecar.policy.service_accounts import (
     KeySet,
     Tokens,
     read_keys,
-    rule_of,
 )
 from tests.policy.support import NOW_S
 from tests.support.tokens import AUDIENCE, ISSUER, Signer, account, by_hand, claims_at, key_set, signer

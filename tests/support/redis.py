@@ -140,6 +140,23 @@ async def leases_of(
         await leases.stop()
 
 
+# What is said by things that are no Redis; None: nothing.
+GARBAGE = {
+    "another protocol": b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n",
+    "binary": bytes(range(256)) * 40,
+    "no number": b":abc\r\n",
+    "a negative length": b"$-5\r\n",
+    "a length without end": b"$99999999999\r\n" + b"x" * 1000,
+    "an array without end": b"*1000000000\r\n" + b":1\r\n" * 1000,
+    "an array in an array in an array": b"*1\r\n" * 100_000,
+    "a line without end": b"+" + b"x" * 200_000,
+    "half an answer": b"$10\r\nhal",
+    "not text": b"-\xff\xfe\xfd\r\n",
+    "a closed connection": b"",
+    "silence": None,
+}
+
+
 @contextlib.asynccontextmanager
 async def lying_server(*answers: bytes | None) -> AsyncIterator[str]:
     """The URL of something that is no Redis: it answers the first command of each connection with the next of

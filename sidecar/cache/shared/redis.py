@@ -5,7 +5,7 @@ reads); the URL is redis-py's, TLS included; of a value no more than wanted is r
 length is taken from whatever claims to be Redis; a new connection asks for nothing but AUTH and SELECT.
 
 A command that is cancelled or late closes its connection: redis-py does so wherever it waits, and takes no
-connection out of its pool that has something unread. tests/cache/test_redis.py holds it to that.
+connection out of its pool that has something unread. tests/cache/shared/test_redis.py holds it to that.
 """
 
 from typing import Any

@@ -24,6 +24,7 @@ from sidecar.upstream.tls import client_context
 from tests.support.certificates import Authority
 from tests.support.manual_clock import ManualClock
 from tests.support.raw import RawProvider, raw_provider
+from tests.support.web import serving
 
 pytest.importorskip("numpy", reason="numpy is not installed: pip install 'ai-sidecar[semantic]'")
 
@@ -61,24 +62,15 @@ class Server:
 
 
 @contextlib.asynccontextmanager
-async def serving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+async def embeddings(tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     one = Server()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", one.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls).start()
-    scheme, host = ("http", "127.0.0.1") if tls is None else ("https", "localhost")
-    one.url = f"{scheme}://{host}:{runner.addresses[0][1]}/v1"
-    try:
+    async with serving(one.handle, tls) as one.url:
         yield one
-    finally:
-        await runner.cleanup()
 
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    async with serving() as one:
+    async with embeddings() as one:
         yield one
 
 
@@ -160,7 +152,7 @@ async def test_many_at_once(server: Server) -> None:
 
 async def test_a_verified_provider_is_asked_over_tls_and_another_is_not(tmp_path: Path) -> None:
     authority, stranger = Authority(tmp_path), Authority(tmp_path, "other.pem")
-    async with serving(authority.server("localhost")) as server:
+    async with embeddings(authority.server("localhost")) as server:
         async with embedding(server.url, tls=client_context(authority.ca_file)) as embedder:
             assert len(await embedder.embed(TEXT)) == 2
         async with embedding(server.url, tls=client_context(stranger.ca_file)) as embedder:
@@ -208,7 +200,7 @@ async def test_any_status_but_200_is_a_failure(server: Server, status: int) -> N
 
 
 async def test_the_key_does_not_follow_a_redirect(server: Server) -> None:
-    async with serving() as other:
+    async with embeddings() as other:
         server.answers(307, location=f"{other.url}/embeddings")
         async with embedding(server.url) as embedder:
             assert "answered 307" in await fails(embedder)

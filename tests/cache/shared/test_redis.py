@@ -12,7 +12,7 @@ from sidecar.cache.shared.redis import ANSWER_BYTES, Redis, is_late, is_refusal,
 from sidecar.config.secrets import Secret
 from tests.cache.shared.between import between
 from tests.support.leaks import open_descriptors
-from tests.support.redis import lying_server, redis_server
+from tests.support.redis import GARBAGE, lying_server, redis_server
 from tests.support.waiting import until
 
 MAX_BYTES = 1000
@@ -141,28 +141,16 @@ async def test_a_connection_that_the_server_closed_is_replaced_unseen() -> None:
             assert await redis.get("name") == b"value"
 
 
-GARBAGE = {
-    "another protocol": b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n",
-    "binary": bytes(range(256)) * 40,
+NO_ANSWER = GARBAGE | {
     "a number": b":1\r\n",
-    "no number": b":abc\r\n",
-    "a negative length": b"$-5\r\n",
-    "a length without end": b"$99999999999\r\n" + b"x" * 1000,
     "a value longer than an answer may be": b"$%d\r\n" % (MAX_BYTES + ANSWER_BYTES + 1),
     "many values longer than an answer may be": b"*100\r\n" + b"$100000\r\n%b\r\n" % (b"x" * 100_000) * 30,
     "an array": b"*1\r\n$1\r\nx\r\n",
-    "an array without end": b"*1000000000\r\n" + b":1\r\n" * 1000,
-    "an array in an array in an array": b"*1\r\n" * 100_000,
-    "a line without end": b"+" + b"x" * 200_000,
-    "half an answer": b"$10\r\nhal",
-    "not text": b"-\xff\xfe\xfd\r\n",
-    "a closed connection": b"",
-    "silence": None,
 }
 
 
 @pytest.mark.parametrize("user", ["", ":s3cret@"], ids=["to the first", "to the password"])
-@pytest.mark.parametrize("answer", GARBAGE.values(), ids=GARBAGE)
+@pytest.mark.parametrize("answer", NO_ANSWER.values(), ids=NO_ANSWER)
 async def test_what_is_no_redis_is_an_error_in_time_and_leaks_nothing(
     answer: bytes | None, user: str
 ) -> None:

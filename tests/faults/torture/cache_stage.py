@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import ctypes
 import gc
-import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -22,6 +21,7 @@ from sidecar.server import Sidecar
 from sidecar.usage.store import open_read_only
 from tests.faults.torture.cache_book import TEAMS, Book, Purge
 from tests.faults.torture.cache_provider import Provider
+from tests.policy.support import hash_of
 from tests.support.redis import RedisServer, redis_server
 from tests.support.running import ENVIRON, Running, config_for
 from tests.support.waiting import until
@@ -36,7 +36,7 @@ def tree_of(url: str, folder: str) -> dict[str, Any]:
     """Few slots and a queue, retries, another model to fall back on, budgets, a ledger, an access log."""
     price = {"price": {"input": 1.0, "output": 1.0}, "max_output": MAX_OUTPUT}
     main = {"provider": "p", "fallback": ["backup"], "on_stream_cut": "resume", **price}
-    keys = [{"id": name, "team": TEAMS[name], "hash": _hash(name)} for name in TEAMS if name]
+    keys = [{"id": name, "team": TEAMS[name], "hash": hash_of(name)} for name in TEAMS if name]
     return config_for(
         url,
         provider={
@@ -53,10 +53,6 @@ def tree_of(url: str, folder: str) -> dict[str, Any]:
         telemetry={"access_log": f"{folder}/access.log"},
         cache=BASE,
     )
-
-
-def _hash(key: str) -> str:
-    return f"blake2b:{hashlib.blake2b(key.encode()).hexdigest()}"
 
 
 class Stage:
