@@ -5,9 +5,15 @@ from collections.abc import AsyncIterator, Callable, Mapping
 
 import pytest
 import uvloop
+from hypothesis import settings
 
 from sidecar.demo.provider import DemoProvider
 from tests.support.demo import Tap, demo_provider
+
+# The same examples each time, whatever they take. Others are searched by --hypothesis-profile search.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("search", deadline=None, print_blob=True)
+settings.load_profile("same")
 
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:

@@ -110,7 +110,7 @@ def test_what_differs_in_a_sign_stays_different(one: str, other: str) -> None:
     assert canonical(one) is None or canonical(one) != canonical(other)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(max_size=40) | st.from_regex(r"\A(Hi, )?(can you )?(please )?[a-zA-Z ,.?!']{0,40}\Z"))
 def test_a_form_is_never_blank_and_settles(text: str) -> None:
     form = canonical(text)
@@ -120,7 +120,7 @@ def test_a_form_is_never_blank_and_settles(text: str) -> None:
         assert again is None or canonical(again) in (None, again)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.text(alphabet="aZ1é中你?!. \u00a0'’-", max_size=30))
 def test_blanks_around_and_between_words_do_not_matter(text: str) -> None:
     assert canonical(f" \t{text.replace(' ', '  ')}\n") == canonical(text)

@@ -226,14 +226,14 @@ def test_headers_that_may_change_an_answer_are() -> None:
     assert len({b"", one, variant_of(head(b"OpenAI-Organization: b")), variant_of(head(b"cookie: a"))}) == 4
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(MEMBERS, MEMBERS)
 def test_two_bodies_have_one_key_only_if_they_are_equal(one: object, other: object) -> None:
     equal = orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(other, option=orjson.OPT_SORT_KEYS)
     assert (digest(asking(x=one)) == digest(asking(x=other))) is equal
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(MEMBERS, st.sampled_from([None, 1, "\t"]), st.booleans())
 def test_however_it_is_written_a_body_is_eligible_and_has_one_key(
     value: object, indent: Any, ascii_only: bool

@@ -171,7 +171,7 @@ FIGURES = st.none() | st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(PIECES, FIGURES, st.booleans())
 def test_text_usage_and_end_survive_every_way_there_and_back(
     pieces: list[tuple[str, str]], usage: Json | None, stops_with_text: bool
@@ -200,7 +200,7 @@ def _shown(events: list[Json]) -> list[Any]:
     return [event["choices"][0]["delta"] for event in events if event["choices"]]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(PIECES)
 def test_the_text_is_cut_as_it_came(pieces: list[tuple[str, str]]) -> None:
     events = [*(chunk({channel: text}) for channel, text in pieces), chunk({}, "stop")]

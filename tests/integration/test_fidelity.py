@@ -21,9 +21,6 @@ from tests.support.running import Running, config_for, running
 # One provider and one sidecar serve all examples; nothing of one stays for the next.
 many = settings(
     max_examples=40,
-    deadline=None,
-    derandomize=True,
-    database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 BODY = orjson.dumps(QUESTION)

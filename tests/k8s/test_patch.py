@@ -278,7 +278,7 @@ pods = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(pod=pods, defaults=st.sampled_from([DEFAULTS, CLASSIC]))
 def test_the_patch_of_any_pod_applies_adds_only_and_is_made_once(pod: Tree, defaults: Settings) -> None:
     before = copy.deepcopy(pod)

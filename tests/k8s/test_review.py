@@ -108,13 +108,13 @@ def test_warnings_fit_into_http_headers_however_they_were_caused() -> None:
     assert all(warning.isascii() and warning.isprintable() for warning in warnings)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(tree=JSON)
 def test_any_object_in_place_of_a_pod_is_answered(tree: Any) -> None:
     assert "patch" not in response_to(review_of(tree))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(tree=JSON, field=st.sampled_from(["containers", "initContainers", "volumes", "nodeSelector", "os"]))
 def test_any_value_in_place_of_a_part_is_answered(tree: Any, field: str) -> None:
     pod = pod_of()
@@ -124,7 +124,7 @@ def test_any_value_in_place_of_a_part_is_answered(tree: Any, field: str) -> None
         applied(pod, patch_in(response))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300)
 @given(body=st.binary(max_size=60))
 def test_any_bytes_are_refused_and_break_nothing(body: bytes) -> None:
     with pytest.raises(BadReview):

@@ -90,13 +90,11 @@ def test_every_window_of_a_clock_that_steps_keeps_to_the_rate(
 ) -> None:
     bucket = Bucket(rate, capacity)
     now_ns = 10**12
-    latest_ns = 0
-    taken: list[tuple[int, int]] = []  # by the latest reading so far: time that has really gone by
+    taken: list[tuple[int, int]] = []
     for step_ns, amount in steps:
         now_ns = max(0, now_ns + step_ns)
-        latest_ns = max(latest_ns, now_ns)
         if bucket.take(seconds(now_ns), amount):
-            taken.append((latest_ns, amount))
+            taken.append((now_ns, amount))
     for first, (begin_ns, _) in enumerate(taken):
         total = 0
         for end_ns, amount in taken[first:]:

@@ -313,7 +313,7 @@ STEP = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(STEP, max_size=60))
 def test_no_interleaving_exceeds_a_limit_where_worst_cases_hold(steps: list[tuple[object, ...]]) -> None:
     """And what is reserved is, at each moment, the sum of what is open."""

@@ -555,9 +555,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
 
 TestAgainstTheReference = BreakerMachine.TestCase
-TestAgainstTheReference.settings = settings(
-    max_examples=150, stateful_step_count=40, derandomize=True, deadline=None
-)
+TestAgainstTheReference.settings = settings(max_examples=150, stateful_step_count=40)
 
 
 @pytest.mark.parametrize("share", [1.0, 0.5])

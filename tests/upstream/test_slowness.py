@@ -183,7 +183,7 @@ def test_a_target_that_is_late_half_the_time_does_not_change_places() -> None:
     assert changes == 1
 
 
-@settings(max_examples=200, derandomize=True)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(0, 40), st.booleans()), max_size=80))
 def test_returns_only_after_the_time_and_three_in_time(steps: list[tuple[int, bool]]) -> None:
     one = Slowness(BUDGET_S)

@@ -102,7 +102,7 @@ def test_each_minute_has_its_own_rows(path: Path) -> None:
 PARTS = st.tuples(st.sampled_from("ab"), st.sampled_from("mn"), st.integers(0, 10**13), st.booleans())
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.tuples(PARTS, st.sampled_from([0.0, 0.1, 1.0, 61.0])), max_size=40))
 def test_costs_add_up_exactly_whatever_the_batching(
     parts: list[tuple[tuple[str, str, int, bool], float]],

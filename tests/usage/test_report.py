@@ -120,7 +120,7 @@ ROWS = st.dictionaries(
 GROUPINGS = [by for size in (1, 2, len(GROUPS)) for by in combinations(GROUPS, size)]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(ROWS)
 def test_any_grouping_has_the_same_exact_total(rows: Rows) -> None:
     expected = [sum(figures) for figures in zip(row(), *rows.values(), strict=True)]

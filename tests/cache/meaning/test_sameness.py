@@ -217,7 +217,7 @@ def test_what_is_embedded_is_the_plain_form() -> None:
     assert features("How tall is the tower?").asked == "what is the height of the tower"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.text(max_size=60)
     | st.from_regex(
@@ -230,7 +230,7 @@ def test_any_text_has_features_and_agrees_with_itself(text: str) -> None:
     assert differs(one, features(f"  {text}\t")) == "" or canonical(text) is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.sampled_from([pair["text_a"] for pair in load("prompt_pairs") if may_mean(pair["text_a"])]),
     st.sampled_from(["not", "7", "before", "C++", "Zanzibar", "vegan", "you", "never", "she", "or", "half"]),
