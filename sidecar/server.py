@@ -12,7 +12,8 @@ import logging
 import signal
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -53,10 +54,17 @@ DRAIN_STEP_S = 0.05
 class Sidecar:
     """One running sidecar: `start`, then `wait_stopped` or `stop`. Admin's view of the process, too.
 
-    `reload` reads the configuration anew (ConfigError when it is not good); None: it never changes.
+    `reload` reads the configuration anew (ConfigError when it is not good); None: it never changes. `metrics`
+    are those of whoever answered before it; None: nobody did.
     """
 
-    def __init__(self, loaded: Loaded, team: str, reload: Callable[[], Loaded] | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        team: str,
+        reload: Callable[[], Loaded] | None = None,
+        metrics: Metrics | None = None,
+    ) -> None:
         self.started_at = time.time()
         self.bound: dict[str, list[str]] = {}
         self.phase = "PRE_INITIALIZING"
@@ -66,7 +74,7 @@ class Sidecar:
         self._reload = reload
         self._watcher = Watcher(loaded.files, interval_s=WATCH_S)
         self._ticker = Ticker()
-        self._metrics = Metrics(__version__)
+        self._metrics = Metrics(__version__) if metrics is None else metrics
         self._log = AccessLog(loaded.config.telemetry.access_log)
         self._leases = _leases(loaded.config)
         self.accounts = Accounts(loaded.config, _ledger(loaded.config), leases=self._leases)
@@ -87,13 +95,18 @@ class Sidecar:
 
     # --- start ----------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """Build and listen. Raises OSError when an address is taken or a file cannot be used."""
+    async def start(self, make_way: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Build and listen. Raises OSError when an address is taken or a file cannot be used, ConfigError as
+        `_apply`; then nothing is left running or open.
+
+        `make_way` is awaited before the first listener is opened: whoever has its address lets go of it.
+        """
         config = self._config
         try:
             self._apply(config)
             await self.runtime.ready()
-            self._log.start()
+            with _naming("telemetry.access_log"):
+                self._log.start()
             if self.accounts.ledger is not None:
                 self.accounts.restore()
                 self.accounts.ledger.start()
@@ -105,10 +118,13 @@ class Sidecar:
             self._ticker.every_tick(self._watch)
             self._ticker.start()
             self._listener = Listener(self._proxy, self._ticker, self._lane.handle)
+            if make_way is not None:
+                await make_way()
             for name, runner, address in self._listeners(config.listen):
                 await runner.setup()
                 self._runners.append(runner)
-                self.bound[name] = await open_sites(runner, address)
+                with _naming(f"listen.{name}"):
+                    self.bound[name] = await open_sites(runner, address)
         except BaseException:
             await self._release()
             raise
@@ -213,15 +229,19 @@ class Sidecar:
 
     def _reload_now(self, read: Callable[[], Loaded]) -> None:
         """Take a new configuration if it is good; otherwise the one in use stays, and that is said."""
+        files: Sequence[str] = ()
         try:
             loaded = read()
+            files = loaded.files
             _refuse_fixed_changes(self._config, loaded.config)
             self._apply(loaded.config)
         except (ConfigError, OSError, ssl.SSLError) as error:
-            problems = error.problems if isinstance(error, ConfigError) else (error,)
-            _log.error("reload refused, the last good configuration stays: %s", "; ".join(map(str, problems)))
+            problems: Sequence[object] = (error,)
             if isinstance(error, ConfigError):
-                self._watcher.watch(error.files)
+                problems, files = error.problems, error.files or files
+            _log.error("reload refused, the last good configuration stays: %s", "; ".join(map(str, problems)))
+            if files:
+                self._watcher.watch(files)
             self._count_reload("failed")
             return
         self._config = loaded.config
@@ -289,6 +309,16 @@ class Sidecar:
 
     def fail_health(self, failed: bool) -> None:
         self._is_failed_by_hand = failed
+
+
+@contextmanager
+def _naming(setting: str) -> Iterator[None]:
+    """Have an OSError say which setting it is about."""
+    try:
+        yield
+    except OSError as error:
+        place = "" if error.filename is None else f"{error.filename}: "
+        raise OSError(error.errno, f"{setting}: {place}{error.strerror}") from None
 
 
 def _runner(app: web.Application) -> web.BaseRunner:

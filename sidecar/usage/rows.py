@@ -87,9 +87,10 @@ def count(row: Row, entry: Entry) -> None:
     row[2] += entry.attempts
     usage = entry.usage
     if usage is None:
-        # An answer of a model that came without figures: what it cost is not known.
-        if entry.labels[7] == 2 and entry.labels[3]:
-            row[10] += 1
+        if not entry.attempts:
+            row[8] += entry.saved_nano_usd  # out of the cache
+        elif entry.labels[7] == 2 and entry.labels[3]:
+            row[10] += 1  # an answer of a model that came without figures: what it cost is not known
         return
     row[3] += usage.input
     row[4] += usage.output

@@ -144,3 +144,11 @@ async def test_a_file_that_moves_a_listener_is_refused_whole(
         assert f"(it is off, the file says unix:{tmp_path}/s)" in process.errors
         await ask(process.port, ASK)
         assert provider.requests[-1].header("x-team") is None
+
+        del tree["listen"]["control"]
+        tree["listen"]["data"] = config_for(provider.url)["listen"]["data"]
+        write_config(path, tree)
+        await until(lambda: RELOADED in process.errors)
+        await ask(process.port, ASK)
+        assert provider.requests[-1].header("x-team") == "half"
+        assert await process.metric("sidecar_config_good") == 1

@@ -67,6 +67,11 @@ def test_tokens_without_a_price_are_unpriced_and_save_nothing() -> None:
     assert "cost_nano_usd" not in found and "saved_nano_usd" not in found
 
 
+def test_an_answer_out_of_the_cache_saves_and_wants_no_figures() -> None:
+    found = counted(Entry(labels(), None, None, saved_nano_usd=9, attempts=0))
+    assert found == {"requests": 1, "saved_nano_usd": 9}
+
+
 def test_what_is_free_is_priced_and_no_tokens_need_no_price() -> None:
     assert "unpriced" not in counted(Entry(labels(), Usage(10, 5), 0))
     assert "unpriced" not in counted(Entry(labels(), Usage(0, 0), None))
