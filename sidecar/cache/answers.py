@@ -80,7 +80,7 @@ class AnswerCache:
             return _NO_STORE
         key = key_of(
             x.kind,
-            x.target + variant_of(x.head),
+            x.target + variant_of(x.head, has_own_key=place.has_own_key),
             call,
             x.body,
             place,

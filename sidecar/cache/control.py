@@ -17,7 +17,7 @@ wanted a limit.
 
 from collections.abc import Mapping
 
-from sidecar.errors import refuse
+from sidecar.errors import NO_RETRY_LINE, refuse
 from sidecar.exchange import Reply
 
 # RFC 9111, section 1.2.2: what is larger is taken for this.
@@ -106,6 +106,7 @@ def _seconds(argument: bytes) -> int:
 _HIT = b"cache-status: sidecar; hit; ttl=%d; detail=%b"
 _FORWARDED = b"cache-status: sidecar; fwd=%b"
 _BYPASSED = b"cache-status: sidecar; fwd=bypass; detail=%b"
+_NOT_FORWARDED = b"cache-status: sidecar; detail=only-if-cached"
 
 
 def hit_lines(age_s: float, ttl_s: float, tier: str) -> list[bytes]:
@@ -134,4 +135,6 @@ def bypass_line(reason: str) -> bytes:
 def not_cached() -> Reply:
     """The answer to only-if-cached where nothing is stored (RFC 9111, section 5.2.1.7)."""
     message = "No stored answer fits this request; send it without `only-if-cached` to have one made."
-    return refuse(504, "not_cached", message)
+    reply = refuse(504, "not_cached", message)
+    reply.lines += (_NOT_FORWARDED, NO_RETRY_LINE)
+    return reply

@@ -19,7 +19,9 @@ import orjson
 
 from sidecar.cache.canonical import VERSION, canonical
 from sidecar.cache.eligibility import Bypass, Turn, last_turn
+from sidecar.cache.wording import wording_counts
 from sidecar.exchange import RequestHead
+from sidecar.headers import CREDENTIALS
 from sidecar.openai import Call
 
 _DIGEST_BYTES = 16
@@ -27,26 +29,41 @@ _EXACT_BYTES = 8
 
 
 class Place:
-    """Where an answer belongs: `scope` of `scope_of`; `model` with its provider, as it was routed."""
+    """Where an answer belongs: `scope` of `scope_of`; `model` with its provider, as it was routed.
 
-    __slots__ = ("model", "route", "scope")
+    `has_own_key`: the provider is asked with a key of the configuration. Without one it gets the caller's
+    credentials, whatever they are, and only it knows whether they are good: who presents others, to the last
+    byte, shares nothing.
+    """
 
-    def __init__(self, scope: bytes, route: str, model: str) -> None:
+    __slots__ = ("has_own_key", "model", "route", "scope")
+
+    def __init__(self, scope: bytes, route: str, model: str, *, has_own_key: bool = True) -> None:
         self.scope = scope
         self.route = route
         self.model = model
+        self.has_own_key = has_own_key
 
 
 class Key:
     """Where to look, and what else may be of use to do so.
 
     `exact` tells the very same words from others of the same form. `partition` and `words`, the user's last,
-    are for a search by meaning: only within the partition.
+    are for a search by meaning: only within the partition, and not where each word counts.
     """
 
-    __slots__ = ("digest", "exact", "partition", "route", "scope", "words")
+    __slots__ = ("digest", "exact", "partition", "route", "scope", "words", "words_count")
 
-    def __init__(self, place: Place, partition: bytes, digest: bytes, exact: bytes, words: str) -> None:
+    def __init__(
+        self,
+        place: Place,
+        partition: bytes,
+        digest: bytes,
+        exact: bytes,
+        words: str,
+        words_count: bool = False,
+    ) -> None:
+        self.words_count = words_count
         self.scope = place.scope
         self.route = place.route
         self.partition = partition
@@ -80,28 +97,32 @@ def key_of(
     """The key of a request, or why it has none.
 
     `body` is what `call` was read from, `target` its path and query. `is_canonical`: a chat's last words
-    count by their canonical form. A completion's prompt does not: it is a text to go on with, to the last
-    blank.
+    count by their canonical form, unless the request is about words (wording.py). A completion's prompt does
+    not: it is a text to go on with, to the last blank.
     """
     turn = last_turn(kind, call, len(body), any_temperature=any_temperature)
     if isinstance(turn, Bypass):
         return turn
     if not _says_each_once(body, call.document):
         return _AMBIGUOUS
-    form = canonical(turn.text) if is_canonical and kind == "chat" else None
-    return _digest(place, target, turn, form)
+    words_count = not is_canonical or kind != "chat" or wording_counts(call.document) != ""
+    return _digest(place, target, turn, words_count=words_count)
 
 
 _AMBIGUOUS = Bypass("ambiguous")
 
 
-def variant_of(head: RequestHead) -> bytes:
-    """What the header fields say that may change an answer, such as an account; empty for most callers."""
+def variant_of(head: RequestHead, *, has_own_key: bool = True) -> bytes:
+    """What the header fields say that may change an answer, such as an account; empty for most callers.
+    Without `has_own_key` (of a Place) the credentials are part of it."""
     if head.variant is None:
         lines = [line for line in head.forward if not _is_harmless(line.partition(b":")[0].strip().lower())]
         said = b"\n".join(sorted(lines))
         head.variant = blake2b(said, digest_size=_EXACT_BYTES).digest() if said else b""
-    return head.variant
+    if has_own_key:
+        return head.variant
+    presented = orjson.dumps([head.fields.get(name, b"").decode("latin-1") for name in CREDENTIALS])
+    return head.variant + blake2b(presented, digest_size=_DIGEST_BYTES).digest()
 
 
 def _is_harmless(name: bytes) -> bool:
@@ -121,7 +142,8 @@ _HARMLESS_BEGINNINGS = (
 )
 
 
-def _digest(place: Place, target: bytes, turn: Turn, form: str | None) -> Key | Bypass:
+def _digest(place: Place, target: bytes, turn: Turn, *, words_count: bool) -> Key | Bypass:
+    form = None if words_count else canonical(turn.text)
     try:
         decisive = orjson.dumps([place.route, place.model, turn.rest], option=orjson.OPT_SORT_KEYS)
     except orjson.JSONEncodeError:
@@ -133,7 +155,7 @@ def _digest(place: Place, target: bytes, turn: Turn, form: str | None) -> Key | 
     exact = blake2b(words, digest_size=_EXACT_BYTES).digest()
     wanted = b"=" + words if form is None else b"~" + form.encode()
     digest = blake2b(partition + wanted, digest_size=_DIGEST_BYTES).digest()
-    return Key(place, partition, digest, exact, turn.text)
+    return Key(place, partition, digest, exact, turn.text, words_count)
 
 
 # Changes with the form of a record (recording.py) and with the rules of canonical.py: nothing that was stored

@@ -22,8 +22,14 @@ MAX_TEXT_CHARS = 1024 * 1024
 CHANNELS = ("reasoning_content", "reasoning", "content")
 _IS_CHANNEL = frozenset(CHANNELS)
 # What is made anew, read elsewhere, or notes of how this one answer came to be: padding, the provider's
-# request id, and what Azure's filter found in a text that it let pass.
-_OWN = frozenset(("id", "object", "created", "choices", "usage", "error", "obfuscation", "x_groq"))
+# request id, its times (llama.cpp, Cerebras) and weights (SGLang), and what Azure's filter found in a text
+# that it let pass.
+_OWN = frozenset(
+    (
+        *("id", "object", "created", "choices", "usage", "error", "obfuscation", "x_groq", "timings"),
+        *("time_info", "metadata"),
+    )
+)
 _OWN_OR_FILTER = _OWN | {"prompt_filter_results"}
 # The same in every event; each but the first is spared the look.
 _OWN_OR_FILTER_OR_MODEL = _OWN_OR_FILTER | {"model", "system_fingerprint"}

@@ -14,26 +14,27 @@ _WORDS = re.compile(r"[^\W_]+")
 
 _BY_LANGUAGE = {
     "English": """today tonight tomorrow yesterday now nowadays current currently latest newest recent
-        recently weather forecast news headlines price prices stock stocks exchange traffic trending
-        random randomly""",
+        recently weather forecast news headlines price prices stock stocks exchange rate rates traffic
+        trending random randomly again another regenerate retry raining snowing winning""",
     "German": """heute heutige heutigen morgen gestern jetzt gerade aktuell aktuelle aktuellen
         aktueller aktuelles derzeit momentan neueste neuesten neuester neuestes kürzlich wetter
-        nachrichten preis preise kurs uhr spät zufällig zufällige zufälligen""",
+        nachrichten preis preise kurs uhr spät zufällig zufällige zufälligen regnet schneit nochmal""",
     "French": """aujourd demain hier maintenant actuel actuelle actuels actuelles actuellement dernier
         dernière derniers dernières récent récente récents récentes récemment météo actualité
-        actualités prix heure aléatoire""",
+        actualités prix heure aléatoire encore""",
     "Spanish": """hoy mañana ayer ahora actual actuales actualmente último última últimos últimas
         reciente recientes recientemente clima pronóstico noticias precio precios hora aleatorio
         aleatoria""",
     "Portuguese": """hoje amanhã ontem agora atual atuais atualmente recente recentes notícias preço
         preços horas aleatório""",
     "Italian": """oggi domani ieri adesso ora attuale attuali attualmente ultimo ultima ultimi ultime
-        recenti meteo notizie prezzo prezzi casuale""",
+        recenti meteo notizie prezzo prezzi casuale ore""",
     "Dutch": """vandaag gisteren nu huidige laatste recentste nieuws weerbericht prijs prijzen
-        willekeurig""",
+        willekeurig laat""",
     "Polish": """dziś dzisiaj jutro wczoraj teraz obecnie aktualny aktualna aktualne najnowszy
-        najnowsza najnowsze pogoda pogodę wiadomości cena ceny cenę losowy losowa""",
-    "Turkish": "bugün yarın dün şimdi güncel hava haber haberler fiyat fiyatı fiyatları rastgele",
+        najnowsza najnowsze pogoda pogodę wiadomości cena ceny cenę losowy losowa
+        godzina""",
+    "Turkish": "bugün yarın dün şimdi güncel hava haber haberler fiyat fiyatı fiyatları rastgele saat",
     "Russian": """сегодня завтра вчера сейчас теперь текущий текущая текущее текущие последний
         последняя последнее последние последних недавно погода погоды погоду погоде новости новостей
         цена цены цену цен курс час времени случайный случайное случайную""",
@@ -57,6 +58,23 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+# What no single word tells, in English.
+_TURNS = re.compile(
+    r"\b(?:what|which) (?:is the )?(?:time|day|date|month|year|season) (?:is|are)\b"
+    r"|\bwhat is (?:the|our|my) (?:exact |local )?(?:time|date|day)\b(?! (?:of|to|for|between)\b)"
+    r"|\bwhat is (?:new|up|happening|going on)\b"
+    r"|^(?:is|are) .*\b(?:up|down|open|closed|online|offline|available|working|live)\b"
+    r"|\bhow (?:long|many|much) .*\b(?:until|till|left|ago|since)\b"
+    r"|\bwhen (?:is|are|does|do|will) .*\bnext\b"
+    r"|\btemperature (?:in|at|outside)\b"
+    r"|\bhow (?:old|much|far along) (?:am|is|are) (?:i|he|she|it|bitcoin|gold|oil|silver)\b"
+    # "How do I roll back a release?" is no throw.
+    r"|^(?:please )?(?:can you |could you )?(?:roll|flip|toss|throw|shuffle|draw|deal|pick|choose|guess"
+    r"|(?:give|generate|create|make|tell|think of|suggest|surprise)(?: me| us| up)?)\b.*"
+    r"\b(?:die|dice|coin|card|cards|number|numbers|uuid|guid|password|passphrase|pin|token|name|names|joke"
+    r"|fact|quote)\b"
+    r"|^surprise me\b"
+)
 # "This week", "next month": neither alone says that it is about now.
 _RELATIVE = _words(
     """this last next past diese dieser dieses letzte letzten nächste nächsten cette ce prochain prochaine
@@ -79,4 +97,8 @@ def is_volatile(text: str) -> bool:
         return True
     if not _PERIODS.isdisjoint(words) and not _RELATIVE.isdisjoint(words):
         return True
-    return not text.isascii() and any(part in text for part in _VOLATILE_PARTS)
+    if text.isascii():
+        if len(text) > QUESTION_CHARS:
+            return False
+        return _TURNS.search(" ".join(words).replace(" s ", " is ")) is not None
+    return any(part in text for part in _VOLATILE_PARTS)

@@ -7,6 +7,7 @@ from sidecar.cache.answers import Miss
 from sidecar.cache.control import directives_of
 from sidecar.cache.eligibility import Bypass
 from sidecar.cache.outlook import look
+from sidecar.cache.wording import wording_counts
 from sidecar.caching.tiers import Tiers
 from sidecar.exchange import Exchange
 from sidecar.openai import Call
@@ -43,6 +44,8 @@ def outlook(
     notes = []
     if caller.bucket == SHARED_BUCKET and not has_own_key:
         notes.append("answers are shared by key, and a caller with one of its own finds others")
+    if x.kind == "chat" and (reason := wording_counts(call.document)):
+        notes.append(f"compared word by word, as this may be about words: {reason}")
     if isinstance(found, Miss):
         if tiers.shared is not None or tiers.semantic is not None:
             notes.append("the cache was looked at in memory: not in Redis, and not by meaning")

@@ -80,7 +80,7 @@ class Caching:
             x.cache = _bypassed(found.reason)
             return not_cached() if directives.only_if_cached else None
         lookup = Lookup(found.key, candidate, call, x.kind)
-        name = self._name(caller, call, found.key, directives)
+        name = self._name(x, caller, call, found.key, directives)
         if isinstance(found, Miss) and found.forwarded == "miss":
             if seat := self._join(name, x, found.key, directives):
                 return seat
@@ -139,7 +139,8 @@ class Caching:
         digest = semantic.find(
             key, lookup.question, directives.threshold, lambda digest: answers.holds(digest, now_s)
         )
-        if not digest:
+        # Where a false hit was reported of either question, only its own words are answered.
+        if not digest or answers.is_pinned(key.digest):
             return missed
         return answers.of_same_meaning(key, digest, call, directives, now_s) or missed
 
@@ -150,12 +151,16 @@ class Caching:
             return True
         return not shadow.is_on(route, tier) if directives.only_if_cached else shadow.wants(route, tier)
 
-    def _name(self, caller: Caller, call: Call, key: Key, directives: Directives) -> Name:
+    def _name(self, x: Exchange, caller: Caller, call: Call, key: Key, directives: Directives) -> Name:
         """Who asks what, and in what form the answer is to come. Only a caller's own requests share what is
         fetched: it depends on its limits, budgets and key, as a stored answer does not."""
         answers = self.tiers.answers
         # Where only the same words may be answered, only those who say them share an answer.
-        same_words = not directives.tier or (answers is not None and answers.is_pinned(key.digest))
+        same_words = (
+            not directives.tier
+            or not self.tiers.shadow.is_on(x.route, "canonical")
+            or (answers is not None and answers.is_pinned(key.digest))
+        )
         digest = key.digest + key.exact if same_words else key.digest
         return digest, caller.bucket, call.stream, call.asks_for_usage
 

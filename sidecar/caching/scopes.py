@@ -29,7 +29,8 @@ class Scopes:
             # Whether a caller's own key is good, only the provider knows: others' answers are not for it.
             shared_by = self.shared_by if provider.has_own_key else "key"
             scope = self._remembered[who] = scope_of(shared_by, caller.bucket, caller.team, caller.regions)
-        return Place(scope, route, f"{provider.name} {provider.identity} {candidate.model}")
+        model = f"{provider.name} {provider.identity} {candidate.model}"
+        return Place(scope, route, model, has_own_key=provider.has_own_key)
 
     def has(self, name: str) -> bool:
         """Whether there may be answers of a team, or of a key: the id of a listed one or a service account's,

@@ -25,11 +25,10 @@ WORDS = "Some words of an answer. " * 40
 
 
 def conversation() -> Json:
-    """A chat of 4 KB that ends with a question."""
-    system = {"role": "system", "content": "You are a helpful assistant. " * 100}
-    turns = [{"role": "user", "content": f"Where is parcel number {index}?"} for index in range(6)]
+    """A chat of 4 KB: instructions and a question."""
+    system = {"role": "system", "content": "You are a helpful assistant. " * 135}
     last = {"role": "user", "content": "How do I return a parcel that I have opened?"}
-    return asking() | {"messages": [system, *turns, last]}
+    return asking() | {"messages": [system, last]}
 
 
 def parts() -> None:

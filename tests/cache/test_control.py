@@ -89,4 +89,5 @@ def test_a_miss_tells_why_it_was_forwarded_and_whether_it_is_kept() -> None:
 def test_nothing_stored_is_a_504_that_says_what_to_do() -> None:
     reply = not_cached()
     assert reply.status == 504
+    assert b"x-should-retry: false" in reply.lines
     assert "only-if-cached" in orjson.loads(reply.body)["error"]["message"]

@@ -151,6 +151,11 @@ def test_notes_of_how_an_answer_came_to_be_do_not_matter() -> None:
     filtered = {"hate": {"filtered": False}}
     events = streamed("Six.")
     events[1] |= {"obfuscation": "xyz", "x_groq": {"id": "r"}, "prompt_filter_results": [filtered]}
+    events[2] |= {
+        "timings": {"prompt_ms": 1.0},
+        "time_info": {"total_time": 1.0},
+        "metadata": {"version": "1"},
+    }
     events[1]["choices"][0]["content_filter_results"] = filtered
     assert why_not_stream(*events) == ""
     assert why_not_plain(plain(content_filter_results=filtered) | {"prompt_filter_results": [filtered]}) == ""

@@ -89,6 +89,11 @@ async def test_directives_of_the_caller(
 ) -> None:
     response, told = await post(http, cached, body(), cache_control="only-if-cached")
     assert response.status == 504 and orjson.loads(told)["error"]["code"] == "not_cached"
+    assert response.headers["x-should-retry"] == "false"
+    assert response.headers.getall("cache-status") == ["sidecar; detail=only-if-cached"]
+    refused, _ = await post(http, cached, body(n=2), cache_control="only-if-cached")
+    assert refused.status == 504
+    assert refused.headers.getall("cache-status") == ["sidecar; detail=only-if-cached"]
     assert await status(http, cached, body(), cache_control="no-store") == (
         "sidecar; fwd=bypass; detail=no-store"
     )
@@ -138,6 +143,35 @@ async def test_callers_share_answers_by_key_or_by_team(
                 for key, _ in listed.values():
                     await post(http, here, body(), authorization=f"Bearer {key}")
         assert len(provider.requests) == calls
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"authorization": "Basic YW5uOmE="}, {"authorization": "Basic Ym9iOmI="}),
+        ({"authorization": "Basic YW5uOmE="}, {}),
+        ({"authorization": "Bearer a"}, {"authorization": "bearer a"}),
+        ({"authorization": "Bearer a", "x_api_key": "b"}, {"authorization": "Bearer c", "x_api_key": "d"}),
+        ({"x_api_key": "a"}, {"authorization": "Bearer a"}),
+        ({"authorization": f"Bearer {'e' * 600}.good"}, {"authorization": f"Bearer {'e' * 600}.forged"}),
+    ],
+)
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_callers_whose_credentials_go_on_share_nothing(
+    provider: DemoProvider,
+    http: aiohttp.ClientSession,
+    one: dict[str, str],
+    other: dict[str, str],
+    at_once: bool,
+) -> None:
+    tree = config_for(provider.url, cache={"scope": "all"})
+    del tree["providers"]["p"]["api_key"]
+    async with running(tree) as here:
+        provider.scenario.update({"head_s": 0.1 if at_once else 0.0})
+        asked = [status(http, here, body(), **headers) for headers in (one, other)]
+        told = await asyncio.gather(*asked) if at_once else [await each for each in asked]
+        assert told == ["sidecar; fwd=miss; stored"] * 2
+        assert "hit" in await status(http, here, body(), **one)
 
 
 async def test_a_caller_bound_to_a_region_gets_no_answer_of_others(

@@ -13,7 +13,7 @@ from sidecar.cache.flight import Flight
 from sidecar.cache.recording import Recording
 from sidecar.demo.provider import DemoProvider
 from tests.policy.support import hash_of
-from tests.support.cached import body, post, status
+from tests.support.cached import PROMPT, SAME, body, post, status
 from tests.support.http1 import client
 from tests.support.raw import post as raw_post
 from tests.support.running import Running, config_for, running
@@ -134,6 +134,18 @@ async def test_who_wants_only_what_is_stored_does_not_wait_for_what_is_asked(
     assert response.status == 504
     assert not asked.done()
     await asked
+
+
+async def test_while_hits_in_other_words_are_off_no_other_words_share_a_call(
+    provider: DemoProvider, http: aiohttp.ClientSession
+) -> None:
+    provider.scenario.update({"head_s": 0.2})
+    async with running(config_for(provider.url, cache={"shadow": 0.5})) as here:
+        assert here.sidecar.tiers is not None
+        for _ in range(20):
+            here.sidecar.tiers.shadow.note("", "canonical", False)
+        await asyncio.gather(*(post(http, here, body(text)) for text in (PROMPT, SAME, PROMPT)))
+        assert len(provider.requests) == 2
 
 
 async def test_checks_of_one_answer_share_a_call(provider: DemoProvider, http: aiohttp.ClientSession) -> None:

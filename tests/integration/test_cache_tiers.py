@@ -195,8 +195,22 @@ async def test_a_reported_false_hit_is_not_given_again(
         await until(lambda: log.read_bytes().count(b"\n") == 2)
         logged = orjson.loads(log.read_bytes().splitlines()[-1])
         assert tiers_of(here).report_false_hit(bytes.fromhex(logged["cache"]["key"]))
-        assert "miss" in await status(http, here, body(CLOSE[0]))
         assert "miss" in await status(http, here, body(CLOSE[1]))
+        assert "miss" in await status(http, here, body(CLOSE[0]))  # nor the other's answer in its place
+        assert "miss" in await status(http, here, body("Please, " + CLOSE[1]), x_sidecar_cache="exact")
+        assert "exact" in await status(http, here, body(CLOSE[0]))
+
+
+async def test_of_a_question_about_words_no_other_wording_is_answered(
+    provider: DemoProvider, http: aiohttp.ClientSession, embeddings: tuple[Embeddings, str]
+) -> None:
+    service, url = embeddings
+    async with running(by_meaning(provider, url)) as here:
+        for question in (*CLOSE, "how can I boil an egg", "How do I boil an egg?"):
+            document = body(question)
+            document["messages"].insert(0, {"role": "system", "content": "Translate into German."})
+            assert "miss" in await status(http, here, document)
+        assert service.texts == []
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ class SemanticTier:
         embedder = self._embedder
         if regions and isinstance(embedder, EndpointEmbedder) and embedder.region not in regions:
             return False
-        return may_mean(key.words)
+        return not key.words_count and may_mean(key.words)
 
     def prepare(self, key: Key) -> "Question | asyncio.Task[Question | None] | None":
         """The question of a key, or what to wait for; None, or a task that brings None, where there is no
@@ -143,7 +143,7 @@ class SemanticTier:
 
     def learn(self, key: Key) -> None:
         """Let an answer that another sidecar fetched be found by meaning, where that takes no waiting."""
-        if isinstance(self._embedder, EndpointEmbedder) or not may_mean(key.words):
+        if isinstance(self._embedder, EndpointEmbedder) or key.words_count or not may_mean(key.words):
             return
         question = self.prepare(key)
         if isinstance(question, Question):
