@@ -57,9 +57,13 @@ def is_served(path: str) -> bool:
 
 
 def _is_our_host(value: bytes, allowed: frozenset[str]) -> bool:
-    """Whether a Host names this machine's loopback or a configured name; any port."""
+    """Whether a Host names this machine's loopback or a configured name; any port, dot at the end or not."""
     host = value.decode().lower()
     name, _, port = host.rpartition(":")
     if name and port.isdigit() and len(port) <= 5 and int(port) < 65536:
         host = name
-    return host in _LOOPBACK_HOSTS or host in allowed
+    if host in _LOOPBACK_HOSTS or host in allowed:
+        return True
+    # The dot of the root, as in `gateway.team.svc.cluster.local.`: it keeps the resolver's search list out.
+    rooted = host[:-1]
+    return host[-1:] == "." and (rooted in _LOOPBACK_HOSTS or rooted in allowed)

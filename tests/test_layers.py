@@ -30,8 +30,9 @@ CONFIG_TYPES = {
 }
 SYNCHRONOUS = (
     "events",
-    *("k8s.annotations", "k8s.certificates", "k8s.container", "k8s.environment", "k8s.manifests"),
-    *("k8s.patch", "k8s.pod", "k8s.review", "k8s.settings", "k8s.tls"),
+    *("k8s.annotations", "k8s.certificates", "k8s.container", "k8s.environment", "k8s.json_text"),
+    *("k8s.log_limit", "k8s.manifests", "k8s.nodes", "k8s.obstacles", "k8s.patch", "k8s.pod", "k8s.quality"),
+    *("k8s.review", "k8s.settings", "k8s.tls", "k8s.yaml_text"),
     *("fleet.lease", "fleet.bucket", "fleet.budget", "fleet.share", "fleet.batch", "fleet.totals"),
     *("explain", "standing", "quote"),
     *(f"cache.{name}" for name in ("canonical", "english", "volatile", "eligibility", "key", "control")),

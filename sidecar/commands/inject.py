@@ -1,6 +1,7 @@
-"""`sidecar inject`: puts the sidecar into the pods and pod templates of YAML manifests, without a cluster.
+"""`sidecar inject`: puts the sidecar into the pods and pod templates of YAML or JSON manifests, without a
+cluster.
 
-Exit codes: 0 done (what was not injected is said on stderr), 2 bad arguments or no YAML.
+Exit codes: 0 done (what was not injected is said on stderr), 2 bad arguments, or neither YAML nor JSON.
 """
 
 import argparse
@@ -22,7 +23,8 @@ def add_parser(subparsers: "Subparsers") -> None:
         "inject",
         help="put the sidecar into Kubernetes manifests",
         description="Every Pod, Deployment, StatefulSet, DaemonSet, ReplicaSet, Job, CronJob and List gets"
-        ' the sidecar, unless its pods have the label ai-sidecar/inject: "false". Comments are not kept.',
+        ' the sidecar, unless its pods have the label ai-sidecar/inject: "false". JSON stays JSON; in YAML'
+        " comments are not kept where there was something to inject.",
     )
     parser.add_argument(
         "-f", "--file", metavar="FILE", default="-", help="the manifests; - or nothing is standard input"
@@ -47,7 +49,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="for pods whose annotation ai-sidecar/NAME does not say otherwise: config secret port"
         " health-port admin-port log-level env token-audience cpu-request cpu-limit memory-request"
-        " memory-limit",
+        " memory-limit (an empty amount is none)",
     )
 
 
@@ -60,7 +62,8 @@ def settings_of(options: argparse.Namespace) -> "Settings":
 
 def run(options: argparse.Namespace) -> int:
     """Write the manifests to standard output; returns the exit code."""
-    from sidecar.k8s.manifests import BadManifest, injected
+    from sidecar.k8s.manifests import KINDS, injected
+    from sidecar.k8s.nodes import BadManifest
 
     name = "standard input" if options.file == "-" else options.file
     try:
@@ -73,6 +76,8 @@ def run(options: argparse.Namespace) -> int:
     except BadManifest as error:
         return fail("inject", f"{name}: {error}", 2)
     show(done.text)
+    if not done.objects:
+        sys.stderr.write(f"sidecar inject: {name}: nothing to inject: no {', '.join(KINDS)} in it\n")
     for warning in done.warnings:
         sys.stderr.write(f"warning: {warning}\n")
     return 0

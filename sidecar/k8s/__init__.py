@@ -6,6 +6,7 @@ Names that manifests and users rely on:
                      (--cert FILE --key FILE  |  --managed SECRET --service NAME --webhook NAME)
                      [--port 8443] [--health-port 9902]
     webhook        POST /inject on 8443, TLS 1.2 or newer, AdmissionReview v1, at most 3 MiB
+    log            whose pod was let in without a sidecar, and why, at WARNING; the same at most once a minute
     health         /livez /readyz /metrics on 9902, plain HTTP, all interfaces, IPv4 and IPv6
     --cert --key   PEM files (cert-manager's tls.crt and tls.key, or your own); a change is served within 2 s
     --managed      the injector makes its own authority and certificate and keeps them in this Secret
@@ -17,7 +18,7 @@ Names that manifests and users rely on:
     pod            label ai-sidecar/inject: "true" or "false"; it wins over the namespace
     annotations    ai-sidecar/NAME on the pod; --default takes the same names for all pods:
                      image config secret port health-port admin-port log-level env token-audience
-                     cpu-request cpu-limit memory-request memory-limit
+                     cpu-request cpu-limit memory-request memory-limit (an empty amount is none)
     defaults       config=ai-sidecar secret=ai-sidecar-key port=8080 health-port=9902 admin-port=9901
                      log-level=info env=on cpu-request=50m memory-request=64Mi memory-limit=256Mi
 
@@ -36,6 +37,7 @@ What a pod gets:
                    ai-sidecar-run     emptyDir in memory   at /run/sidecar (control.sock)
                    ai-sidecar-no-account  emptyDir, read only  where the app's ServiceAccount token would be
                    ai-sidecar-token   projected, if asked  at /var/run/secrets/ai-sidecar-token (file token)
+    resources      the four amounts; in a Guaranteed pod limits that equal the requests, so that it stays so
     sidecar's env  SIDECAR_TEAM (namespace) SIDECAR_REGION SIDECAR_ZONE (the pod's topology labels)
                      SIDECAR_POD_IP SIDECAR_LISTEN_DATA SIDECAR_LISTEN_ADMIN SIDECAR_LISTEN_CONTROL
                      SIDECAR_LISTEN_HEALTH SIDECAR_LOG_LEVEL SIDECAR_WAIT_FOR_CONFIG

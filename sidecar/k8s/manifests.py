@@ -1,27 +1,21 @@
-"""The same injection into a YAML file: for GitOps, where no webhook may change what was reviewed.
+"""The same injection into a file of manifests: for GitOps, where no webhook may change what was reviewed.
 
-The text is taken as a tree of YAML nodes, not of Python values, and written from it again. So a scalar goes
-out as it came in: `0644` and `yes` mean to Kubernetes what they meant before, whatever Python would have made
-of them. Comments are lost; in documents with pods, aliases and merges are written out.
+What is YAML goes out as YAML and what is JSON as JSON. A text with nothing to inject goes out as it came.
 """
 
-import re
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
-import yaml
 from msgspec import Struct
-from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
-from yaml.representer import SafeRepresenter
+from yaml.nodes import MappingNode, Node, SequenceNode
 
+from sidecar.k8s import json_text, yaml_text
+from sidecar.k8s.annotations import PREFIX
 from sidecar.k8s.container import NAME
+from sidecar.k8s.nodes import BadManifest, add, find, text, unfolded, value_of
 from sidecar.k8s.patch import Outcome, inject
 from sidecar.k8s.pod import Pod
 from sidecar.k8s.settings import Settings, shown
-
-# With every alias written out: far more than any manifest, far less than a "billion laughs".
-MAX_NODES = 1_000_000
 
 _WORKLOAD = ("spec", "template")
 _TEMPLATES: dict[str, tuple[str, ...]] = {
@@ -32,176 +26,103 @@ _TEMPLATES: dict[str, tuple[str, ...]] = {
         ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ReplicationController", "Job"), _WORKLOAD
     ),
 }
+KINDS = tuple(_TEMPLATES)
 _GROUPS = ("", "apps", "batch")
-_MERGE = "tag:yaml.org,2002:merge"
-_NULL = "tag:yaml.org,2002:null"
-
-
-class BadManifest(Exception):
-    """The text is not YAML; the message says where."""
 
 
 class Injected(Struct):
-    """The new text, and what there is to say, each with the object it is about."""
+    """The new text, what there is to say with the object it is about, and how many objects have pods."""
 
     text: str
     warnings: list[str]
+    objects: int
 
 
-def injected(text: str, defaults: Settings) -> Injected:
-    """All documents, with the sidecar in every pod and pod template that can have one."""
-    warnings: list[str] = []
+def injected(manifests: str, defaults: Settings) -> Injected:
+    """All documents, with the sidecar in every pod and pod template that can have one.
+
+    BadManifest where the text cannot be read.
+    """
+    work = _Work(defaults)
     try:
-        documents = [
-            _document(node, defaults, warnings)
-            for node in yaml.compose_all(text, _Loader)
-            if node.tag != _NULL
-        ]
-        written = yaml.serialize_all(
-            documents,
-            Dumper=yaml.SafeDumper,
-            width=1_000_000,
-            allow_unicode=True,
-            explicit_start=len(documents) > 1,
-        )
-    except yaml.YAMLError as error:
-        raise BadManifest(_where(error)) from None
+        written = json_text.rewritten(manifests, work.changed)
+        if written is None:
+            written = yaml_text.rewritten(manifests, work.changed)
     except RecursionError:
         raise BadManifest("nested too deeply for a manifest") from None
-    return Injected(str(written), warnings)
+    return Injected(written, work.warnings, work.objects)
 
 
-class _Loader(yaml.SafeLoader):
-    """Plain scalars as Kubernetes' own reader takes them: no dates, no base-60 numbers."""
+class _Work:
+    """One text's injection."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {  # noqa: RUF012  # PyYAML's name and shape
-        first: [pair for pair in pairs if pair[0].rpartition(":")[2] in ("bool", "null", "merge")]
-        for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
+    def __init__(self, defaults: Settings) -> None:
+        self._defaults = defaults
+        self.warnings: list[str] = []
+        self.objects = 0
+
+    def changed(self, node: Node) -> Node | None:
+        """The document with the sidecar where it belongs; None where it stays as it is."""
+        kind = text(node, "kind")
+        if kind not in _TEMPLATES and not kind.endswith("List"):
+            return None
+        node = unfolded(node)
+        is_changed = False
+        for item, item_kind, version in _items(node, kind, text(node, "apiVersion")):
+            if item_kind in _TEMPLATES and version.rpartition("/")[0] in _GROUPS:
+                is_changed |= self._inject(item, item_kind)
+        return node if is_changed else None
+
+    def _inject(self, node: Node, kind: str) -> bool:
+        path = _TEMPLATES[kind]
+        template = find(node, *path)
+        if not isinstance(template, MappingNode):
+            return False
+        self.objects += 1
+        outcome = _outcome(template, self._defaults)
+        name = _name(node, kind)
+        said = [*_misplaced(node, path), *outcome.warnings]
+        self.warnings += [f"{name}: {warning}" for warning in said]
+        for operation in outcome.patch:
+            add(template, operation["path"], operation["value"])
+        return bool(outcome.patch)
 
 
-_INT = re.compile(r"[-+]?(0b[01_]+|0[0-7_]*|[1-9][0-9_]*|0x[0-9a-fA-F_]+)\Z")
-_FLOAT = re.compile(
-    r"([-+]?[0-9][0-9_]*\.[0-9_]*([eE][-+][0-9]+)?|\.[0-9][0-9_]*([eE][-+][0-9]+)?"
-    r"|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))\Z"
-)
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", _INT, list("-+0123456789"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
-
-
-def _document(node: Node, defaults: Settings, warnings: list[str]) -> Node:
-    kind = _text(node, "kind")
-    if kind in _TEMPLATES or kind.endswith("List"):
-        node = _Unfolding().unfolded(node)
-        for item in _items(node, kind):
-            _inject_object(item, defaults, warnings)
-    return node
-
-
-def _items(node: Node, kind: str) -> Iterator[Node]:
-    items = _find(node, "items")
+def _items(node: Node, kind: str, version: str) -> Iterator[tuple[Node, str, str]]:
+    """The objects of a list, each with its kind and apiVersion, which are the list's where it has none."""
+    items = find(node, "items")
     if not kind.endswith("List") or not isinstance(items, SequenceNode):
-        yield node
+        yield node, kind, version
         return
     for item in items.value:
-        yield from _items(item, _text(item, "kind"))
+        if own := text(item, "kind"):
+            yield from _items(item, own, text(item, "apiVersion"))
+        else:
+            yield item, kind.removesuffix("List"), version
 
 
-def _inject_object(node: Node, defaults: Settings, warnings: list[str]) -> None:
-    kind = _text(node, "kind")
-    path = _TEMPLATES.get(kind)
-    if path is None or _text(node, "apiVersion").rpartition("/")[0] not in _GROUPS:
-        return
-    template: Node | None = node
-    for name in path:
-        template = _find(template, name)
-    if not isinstance(template, MappingNode):
-        return
-    outcome = _outcome(template, defaults)
-    name = "/".join(filter(None, (_text(node, "metadata", "namespace"), _text(node, "metadata", "name"))))
-    warnings += [f"{kind} {shown(name)[1:-1]}: {warning}" for warning in outcome.warnings]
-    for operation in outcome.patch:
-        _add(template, operation["path"].split("/")[1:], operation["value"])
+def _name(node: Node, kind: str) -> str:
+    name = text(node, "metadata", "name")
+    if not name and (beginning := text(node, "metadata", "generateName")):
+        name = f"{beginning}*"
+    place = "/".join(filter(None, (text(node, "metadata", "namespace"), name)))
+    return f"{kind} {shown(place)[1:-1]}" if name else f"{kind} without a name"
+
+
+def _misplaced(node: Node, path: tuple[str, ...]) -> Iterator[str]:
+    """What stands on the object that makes the pods, where it reaches none of them."""
+    for what in ("label", "annotation"):
+        there = find(node, "metadata", f"{what}s") if path else None
+        for key, _ in there.value if isinstance(there, MappingNode) else ():
+            if str(key.value).startswith(PREFIX):
+                right = ".".join((*path, "metadata", f"{what}s"))
+                yield f"{what} {shown(str(key.value))[1:-1]} means nothing here: put it into {right}"
 
 
 def _outcome(template: MappingNode, defaults: Settings) -> Outcome:
-    tree = _Loader("").construct_document(template)
     try:
-        return inject(msgspec.convert(tree, Pod), defaults)
+        return inject(msgspec.convert(value_of(template), Pod), defaults)
     except msgspec.ValidationError as error:
         hint = ": quote it" if "Expected `str" in str(error) else ""
         reason = f"{NAME} is not injected: the pod cannot be read: {error}{hint}"
         return Outcome("refused", [], [reason])
-
-
-def _add(node: Any, tokens: list[str], value: Any) -> None:
-    """One `add` of a JSON Patch; its parent is there."""
-    for token in tokens[:-1]:
-        node = node.value[int(token)] if isinstance(node, SequenceNode) else _find(node, token)
-    made = SafeRepresenter(default_flow_style=False, sort_keys=False).represent_data(value)
-    last = tokens[-1]
-    if isinstance(node, SequenceNode):
-        node.value.insert(len(node.value) if last == "-" else int(last), made)
-        return
-    node.value = [pair for pair in node.value if pair[0].value != last]  # it is null where it is there
-    node.value.append((ScalarNode("tag:yaml.org,2002:str", last), made))
-
-
-class _Unfolding:
-    """Writes out aliases and merges, so that a change in one place is a change in no other."""
-
-    def __init__(self) -> None:
-        self._count = 0
-
-    def unfolded(self, node: Node) -> Node:
-        """A copy of the tree that shares nothing."""
-        self._count += 1
-        if self._count > MAX_NODES:
-            raise BadManifest(f"the aliases of a document unfold to more than {MAX_NODES} values")
-        if isinstance(node, ScalarNode):
-            return ScalarNode(node.tag, node.value, style=node.style)
-        if isinstance(node, SequenceNode):
-            items = [self.unfolded(item) for item in node.value]
-            return SequenceNode(node.tag, items, flow_style=node.flow_style)
-        assert isinstance(node, MappingNode)  # noqa: S101  # there are three kinds
-        pairs = [(self.unfolded(key), self.unfolded(value)) for key, value in _pairs(node)]
-        return MappingNode(node.tag, pairs, flow_style=node.flow_style)
-
-
-def _pairs(node: MappingNode) -> Iterator[tuple[Node, Node]]:
-    """A mapping's keys and values: of those that stand there twice the last, merged ones only where it has
-    no such key itself."""
-    found: dict[Any, tuple[Node, Node]] = {}
-    for key, value in node.value:
-        if key.tag == _MERGE:
-            for source in value.value if isinstance(value, SequenceNode) else (value,):
-                if not isinstance(source, MappingNode):
-                    raise BadManifest(f"line {key.start_mark.line + 1}: << takes a mapping")
-                for pair in _pairs(source):
-                    found.setdefault(_identity(pair[0]), pair)
-    own = {_identity(key): (key, value) for key, value in node.value if key.tag != _MERGE}
-    return iter((found | own).values())
-
-
-def _identity(key: Node) -> Any:
-    return key.value if isinstance(key, ScalarNode) else id(key)
-
-
-def _find(node: Node | None, name: str) -> Node | None:
-    """The value of a key; None where there is none. Merges are not looked into."""
-    if not isinstance(node, MappingNode):
-        return None
-    return next((value for key, value in reversed(node.value) if key.value == name), None)
-
-
-def _text(node: Node | None, *path: str) -> str:
-    for name in path:
-        node = _find(node, name)
-    return str(node.value) if isinstance(node, ScalarNode) else ""
-
-
-def _where(error: yaml.YAMLError) -> str:
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-    what = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
-    return f"{where}not valid YAML: {shown(str(what))[1:-1]}"

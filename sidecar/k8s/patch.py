@@ -9,21 +9,28 @@ A pod comes again when a webhook of others has changed it. Its sidecar is left a
 have joined meanwhile learn of it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, Literal, TypeAlias
 
 from msgspec import Struct
 
 from sidecar.k8s import environment
-from sidecar.k8s.annotations import PREFIX, opts_out, wish_of
+from sidecar.k8s.annotations import opts_out, wish_of
 from sidecar.k8s.container import LISTEN_DATA, NAME, container, volumes
+from sidecar.k8s.obstacles import obstacles
 from sidecar.k8s.pod import Container, Pod
-from sidecar.k8s.settings import Settings, shown
+from sidecar.k8s.quality import guaranteed, is_guaranteed
+from sidecar.k8s.settings import Settings
 
 Result: TypeAlias = Literal["injected", "skipped", "refused"]
 Operation: TypeAlias = dict[str, Any]
 
-_OS_LABEL = "kubernetes.io/os"
+# More than any node runs. A pod of 3 MiB, which is too large to keep but not to review, could have a hundred
+# thousand, and a patch for them would take the time of a thousand other pods.
+MAX_CONTAINERS = 1000
+# As many as its author will read; a pod of 3 MiB could have a hundred thousand.
+MAX_OBSTACLES = 16
 
 
 class Outcome(Struct):
@@ -38,36 +45,24 @@ def inject(pod: Pod, defaults: Settings) -> Outcome:
     """The outcome for one pod."""
     if opts_out(pod):
         return Outcome("skipped", [], [])
+    if len(pod.spec.all_containers) > MAX_CONTAINERS:
+        return _refused(f"the pod has more than {MAX_CONTAINERS} containers")
     wish = wish_of(pod, defaults)
     if there := next((one for one in pod.spec.all_containers if one.name == NAME), None):
         patch = _introductions(pod, wish.settings) if _is_as_made(there, wish.settings) else []
         return Outcome("skipped", patch, list(_cautions_once_there(pod)))
     settings = wish.settings
-    if faults := wish.faults or list(_obstacles(pod, settings)):
-        return Outcome(
-            "refused", [], [*(f"{NAME} is not injected: {fault}" for fault in faults), *wish.notes]
-        )
-    return Outcome("injected", _patch(pod, settings), [*wish.notes, *_cautions(pod, settings)])
+    if faults := wish.faults or list(islice(obstacles(pod, settings), MAX_OBSTACLES)):
+        return _refused(*faults, notes=wish.notes)
+    notes = wish.notes
+    if is_guaranteed(pod.spec) and not pod.spec.has_resources:
+        settings, told = guaranteed(settings, wish.own)
+        notes = [*notes, *told]
+    return Outcome("injected", _patch(pod, settings), [*notes, *_cautions(pod, settings)])
 
 
-def _obstacles(pod: Pod, settings: Settings) -> Iterator[str]:
-    spec = pod.spec
-    if (spec.os and spec.os.name == "windows") or (spec.node_selector or {}).get(_OS_LABEL) == "windows":
-        yield "the pod is for Windows, the sidecar runs on Linux"
-    if spec.host_network:
-        yield "the pod has hostNetwork: its loopback is the whole node's, and so would be the sidecar"
-    ours = {number: name for name, number in settings.ports.items()}
-    for there in spec.all_containers:
-        for port in there.ports or ():
-            if port.protocol in (None, "TCP") and (name := ours.get(port.container_port)):
-                yield (
-                    f"container {shown(there.name)} listens on port {port.container_port} itself:"
-                    f" give the sidecar another with the annotation {PREFIX}{name}"
-                )
-    taken = {volume.name for volume in spec.volumes or ()}
-    for volume in volumes(settings):
-        if volume["name"] in taken:
-            yield f"the pod has a volume {volume['name']} already: rename it"
+def _refused(*faults: str, notes: Iterable[str] = ()) -> Outcome:
+    return Outcome("refused", [], [*(f"{NAME} is not injected: {fault}" for fault in faults), *notes])
 
 
 def _cautions(pod: Pod, settings: Settings) -> Iterator[str]:
@@ -76,7 +71,7 @@ def _cautions(pod: Pod, settings: Settings) -> Iterator[str]:
             f"{NAME} runs on when the app has ended, so this pod never completes: for a Job use native mode"
             " (Kubernetes 1.29 or newer)"
         )
-    if pod.spec.resources:
+    if pod.spec.has_resources:
         yield f"{NAME} has no resources of its own: it shares those of the pod (spec.resources)"
     for app in _apps(pod, settings):
         yield from environment.cautions(app[1], settings)
@@ -109,7 +104,7 @@ def _patch(pod: Pod, settings: Settings) -> list[Operation]:
     spec = pod.spec
     operations = _introductions(pod, settings)
     operations += _appended("/spec/volumes", spec.volumes, volumes(settings))
-    made = container(settings, has_resources=not spec.resources)
+    made = container(settings, has_resources=not spec.has_resources)
     if settings.mode == "classic":
         return [*operations, _add("/spec/containers/-", made)]
     if spec.init_containers is None:
@@ -118,15 +113,19 @@ def _patch(pod: Pod, settings: Settings) -> list[Operation]:
 
 
 def _apps(pod: Pod, settings: Settings) -> Iterator[tuple[str, Any]]:
-    """The containers that run while the sidecar does, each with its place. Init containers run before a
-    classic sidecar: a base URL there would lead nowhere."""
+    """The containers that run while the sidecar does, each with its place. Init containers have ended before
+    a classic sidecar starts, and so have those that another webhook put before a native one: a base URL
+    there would lead nowhere."""
     for index, app in enumerate(pod.spec.containers):
         if app.name != NAME:
             yield f"/spec/containers/{index}", app
-    if settings.mode == "native":
-        for index, app in enumerate(pod.spec.init_containers or ()):
-            if app.name != NAME:
-                yield f"/spec/initContainers/{index}", app
+    if settings.mode == "classic":
+        return
+    first = pod.spec.init_containers or []
+    start = next((index for index, one in enumerate(first) if one.name == NAME), -1)
+    for index, app in enumerate(first):
+        if index > start or (index < start and app.restart_policy == "Always"):
+            yield f"/spec/initContainers/{index}", app
 
 
 def _appended(path: str, there: list[Any] | None, new: list[Any]) -> list[Operation]:

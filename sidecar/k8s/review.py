@@ -21,6 +21,8 @@ VERSION = "admission.k8s.io/v1"
 # The API server cuts a longer warning, and drops what is beyond 4,096 characters in all.
 MAX_WARNING_CHARS = 256
 MAX_WARNINGS = 16
+# Names of objects are shorter, once they are checked.
+MAX_NAME_CHARS = 320
 
 _ABSENT = Raw(b"null")
 
@@ -46,28 +48,52 @@ class _Request(Struct, rename="camel"):
     kind: _Kind
     operation: str = ""
     sub_resource: str | None = None
+    namespace: str | None = None
+    name: str | None = None
     object: Raw = _ABSENT
 
 
+class Subject(Struct, frozen=True):
+    """What a review is about, fit for a log: one short line of ASCII each; empty where it is not known.
+
+    The owner has its kind before its name. The API server has checked none of this yet.
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    owner: str
+
+    @property
+    def origin(self) -> tuple[str, str]:
+        """Who makes such pods again and again."""
+        return self.namespace, self.owner or self.name
+
+    def __str__(self) -> str:
+        name = f"{self.namespace}/{self.name}" if self.name else f"without a name in {self.namespace}"
+        return f"{self.kind} {name} of {self.owner}" if self.owner else f"{self.kind} {name}"
+
+
 class Answer(Struct):
-    """The body to send, and what became of the pod."""
+    """The body to send, what became of the pod, and whose it is where there is something to say."""
 
     body: bytes
     outcome: Outcome
+    subject: Subject | None
 
 
 def answer(body: bytes, defaults: Settings) -> Answer:
     """Answer one review; BadReview when it is not one."""
     request = _request(body)
-    outcome = _outcome(request, defaults)
+    outcome, pod = _outcome(request, defaults)
     response: dict[str, Any] = {"uid": request.uid, "allowed": True}
     if outcome.patch:
         response["patchType"] = "JSONPatch"
         response["patch"] = b64encode(orjson.dumps(outcome.patch)).decode()
     if outcome.warnings:
-        response["warnings"] = [_fit(warning) for warning in outcome.warnings[:MAX_WARNINGS]]
+        response["warnings"] = [fit(warning) for warning in outcome.warnings[:MAX_WARNINGS]]
     review = {"apiVersion": VERSION, "kind": "AdmissionReview", "response": response}
-    return Answer(orjson.dumps(review), outcome)
+    return Answer(orjson.dumps(review), outcome, _subject(request, pod) if outcome.warnings else None)
 
 
 def _request(body: bytes) -> _Request:
@@ -84,32 +110,41 @@ def _request(body: bytes) -> _Request:
             raise BadReview("the AdmissionReview has no request")
         request = msgspec.json.decode(envelope.request, type=_Request)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadReview(f"not an AdmissionReview: {_fit(str(error))}") from None
+        raise BadReview(f"not an AdmissionReview: {fit(str(error))}") from None
     if not request.uid:
         raise BadReview("the AdmissionReview's request has no uid")
     return request
 
 
-def _outcome(request: _Request, defaults: Settings) -> Outcome:
+def _outcome(request: _Request, defaults: Settings) -> tuple[Outcome, Pod | None]:
     if (request.kind.group, request.kind.version, request.kind.kind) != ("", "v1", "Pod"):
         kind = shown(request.kind.kind)
         return _refused(f"the webhook is for pods, not for {kind}: correct its rules")
     if request.operation != "CREATE" or request.sub_resource:
-        return Outcome("skipped", [], [])
+        return Outcome("skipped", [], []), None
     if request.object == _ABSENT:
         return _refused("the review holds no pod")
     try:
         pod = msgspec.json.decode(request.object, type=Pod)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return _refused(f"the pod cannot be read: {error}")
-    return inject(pod, defaults)
+    return inject(pod, defaults), pod
 
 
-def _refused(reason: str) -> Outcome:
-    return Outcome("refused", [], [f"{NAME} is not injected: {reason}"])
+def _refused(reason: str) -> tuple[Outcome, None]:
+    return Outcome("refused", [], [f"{NAME} is not injected: {reason}"]), None
 
 
-def _fit(text: str) -> str:
-    """A warning travels in an HTTP header: printable ASCII, and not long."""
-    plain = "".join(char if " " <= char <= "~" else "?" for char in text)
-    return plain if len(plain) <= MAX_WARNING_CHARS else f"{plain[: MAX_WARNING_CHARS - 3]}..."
+def _subject(request: _Request, pod: Pod | None) -> Subject:
+    return Subject(
+        kind=fit(request.kind.kind, MAX_NAME_CHARS),
+        namespace=fit(request.namespace or "", MAX_NAME_CHARS),
+        name=fit((pod and pod.name) or request.name or "", MAX_NAME_CHARS),
+        owner=fit(pod.owner if pod else "", MAX_NAME_CHARS),
+    )
+
+
+def fit(text: str, most: int = MAX_WARNING_CHARS) -> str:
+    """The text as a warning in an HTTP header or a line of a log: printable ASCII, and not long."""
+    cut = text if len(text) <= most else f"{text[: most - 3]}..."
+    return "".join(char if " " <= char <= "~" else "?" for char in cut)

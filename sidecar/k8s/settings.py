@@ -92,7 +92,8 @@ def contradictions(settings: Settings) -> Iterator[str]:
         ("memory", settings.memory_request, settings.memory_limit),
     ):
         if request is not None and limit is not None and amount_of(request) > amount_of(limit):
-            yield f"{what}-request {request} is more than {what}-limit {limit}: change one"
+            fault = f"{what}-request {request} is more than {what}-limit {limit}"
+            yield f"{fault}: change one; an empty limit is none"
 
 
 def amount_of(quantity: str) -> Decimal:
@@ -160,6 +161,11 @@ def _memory(text: str) -> str:
     return text
 
 
+def _or_none(parse: Callable[[str], str]) -> Callable[[str], str | None]:
+    """An amount, or no text for none: Kubernetes takes a container without it."""
+    return lambda text: parse(text) if text else None
+
+
 PARSERS: Mapping[str, Callable[[str], Any]] = {
     "image": _image,
     "config": _object_name,
@@ -170,10 +176,10 @@ PARSERS: Mapping[str, Callable[[str], Any]] = {
     "log-level": _one_of("debug", "info", "warning", "error"),
     "env": _switch,
     "token-audience": _audience,
-    "cpu-request": _cpu,
-    "cpu-limit": _cpu,
-    "memory-request": _memory,
-    "memory-limit": _memory,
+    "cpu-request": _or_none(_cpu),
+    "cpu-limit": _or_none(_cpu),
+    "memory-request": _or_none(_memory),
+    "memory-limit": _or_none(_memory),
 }
 
 

@@ -4,17 +4,21 @@ The webhook answers from the review alone, so that a slow API server or a lost S
 """
 
 import logging
+import time
+from collections.abc import Callable, Hashable
 from datetime import UTC, datetime
 
 from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
-from sidecar.k8s.review import BadReview, answer
+from sidecar.k8s.log_limit import LogLimit
+from sidecar.k8s.review import MAX_WARNINGS, Answer, BadReview, answer, fit
 from sidecar.k8s.settings import Settings
 from sidecar.k8s.tls import Serving
 
 # The API server takes objects of at most 3 MiB; the review around one is small.
 MAX_BODY_BYTES = 3 * 1024 * 1024 + 64 * 1024
+MAX_LINE_CHARS = 1000
 
 _log = logging.getLogger("sidecar.injector")
 
@@ -44,8 +48,11 @@ def _left_s(serving: Serving) -> float:
     return (serving.expires - datetime.now(UTC)).total_seconds() if serving.expires else 0.0
 
 
-def webhook_app(defaults: Settings, metrics: Metrics, health: "Health") -> web.Application:
+def webhook_app(
+    defaults: Settings, metrics: Metrics, health: "Health", clock: Callable[[], float] = time.monotonic
+) -> web.Application:
     """POST /inject."""
+    limit = LogLimit()
 
     async def inject(request: web.Request) -> web.Response:
         try:
@@ -55,12 +62,11 @@ def webhook_app(defaults: Settings, metrics: Metrics, health: "Health") -> web.A
             return web.Response(status=400)  # which nobody reads: the API server has hung up
         except BadReview as error:
             metrics.reviews.labels("unreadable").inc()
-            _log.warning("a review could not be read: %s", error)
+            # One key for all: what is wrong with it may differ each time, and anybody may send it.
+            _say(limit, clock(), "unreadable", logging.WARNING, f"a review could not be read: {error}")
             return web.Response(status=400, text=f"{error}\n")
-        outcome = answered.outcome
-        metrics.reviews.labels(outcome.result).inc()
-        for warning in outcome.warnings:
-            _log.info("%s: %s", outcome.result, warning)
+        metrics.reviews.labels(answered.outcome.result).inc()
+        _tell(answered, limit, clock())
         response = web.Response(body=answered.body, content_type="application/json")
         if health.is_leaving:
             # The API server keeps its connections. It asks another replica from now on, and none of its
@@ -71,6 +77,23 @@ def webhook_app(defaults: Settings, metrics: Metrics, health: "Health") -> web.A
     app = web.Application(client_max_size=MAX_BODY_BYTES)
     app.add_routes([web.post("/inject", inject)])
     return app
+
+
+def _tell(answered: Answer, limit: LogLimit, now_s: float) -> None:
+    """Log what was to be said of a pod, and whose it is: the answer's warnings reach who has asked for it,
+    which is for most pods a controller that shows them to nobody."""
+    outcome, subject = answered.outcome, answered.subject
+    if subject is None:
+        return
+    said = fit("; ".join(outcome.warnings[:MAX_WARNINGS]), MAX_LINE_CHARS)
+    level = logging.INFO if outcome.result == "injected" else logging.WARNING
+    _say(limit, now_s, (subject.origin, said), level, f"{outcome.result}: {subject}: {said}")
+
+
+def _say(limit: LogLimit, now_s: float, key: Hashable, level: int, line: str) -> None:
+    held = limit.held(key, now_s)
+    if held is not None:
+        _log.log(level, "%s%s", line, f" (and {held} more like it since it was last logged)" if held else "")
 
 
 async def _body(request: web.Request) -> bytes:

@@ -16,7 +16,7 @@ from cryptography import x509
 from tests.cluster.client import Client
 from tests.cluster.conftest import SIDECAR
 from tests.cluster.pods import is_injected, try_pod
-from tests.cluster.release import INJECTOR, NAMESPACE, SECRET, WEBHOOK, Release, Replica
+from tests.cluster.release import INJECTOR, NAMESPACE, SECRET, WEBHOOK, WEBHOOKS, Release, Replica
 from tests.cluster.test_outages import Rollout
 from tests.cluster.waiting import until
 
@@ -174,29 +174,92 @@ def test_without_its_rights_it_says_which_one_is_missing(admin: Client, release:
 # --- a certificate that somebody else keeps ---
 
 
-@contextlib.contextmanager
-def given(release: Release, authority: trustme.CA) -> Iterator[None]:
-    """The release with a certificate of one's own; afterwards it is as before."""
+def give(release: Release, authority: trustme.CA, *others: bytes) -> None:
+    """Change the release to a certificate of one's own. `others` are trusted, too."""
+    bundle = b"".join([authority.cert_pem.bytes(), *others])
     settings: dict[str, Any] = {
         "certificates_mode": "given",
         "certificates_secretName": "own-tls",
-        "certificates_caBundle": b64encode(authority.cert_pem.bytes()).decode(),
+        "certificates_caBundle": b64encode(bundle).decode(),
         "injector_failurePolicy": "Fail",
     }
     release.upgrade(SIDECAR, **settings)
-    yield
-    release.upgrade(SIDECAR, injector_failurePolicy="Fail")
+    leaf = authority.issue_cert(f"{INJECTOR}.{NAMESPACE}.svc")
+    leaf.cert_chain_pems[0].write_to_path(str(release.mounted("tls.crt")))
+    leaf.private_key_pem.write_to_path(str(release.mounted("tls.key")))
+
+
+@contextlib.contextmanager
+def managed_again(release: Release) -> Iterator[None]:
+    """Afterwards the release is as before."""
+    try:
+        yield
+    finally:
+        release.upgrade(SIDECAR, injector_failurePolicy="Fail")
+
+
+def configurations(admin: Client) -> list[str]:
+    """The names of the MutatingWebhookConfigurations, without what they have in common."""
+    names = [each["metadata"]["name"] for each in admin.get(WEBHOOKS)["items"]]
+    return [name.removeprefix(f"{INJECTOR}.{NAMESPACE}") for name in names]
 
 
 def test_a_certificate_of_ones_own_is_served_and_needs_no_rights(admin: Client, release: Release) -> None:
-    authority = trustme.CA()
-    leaf = authority.issue_cert(f"{INJECTOR}.{NAMESPACE}.svc")
-    with given(release, authority):
+    with managed_again(release):
+        give(release, trustme.CA())
         assert not {each["kind"] for each in release.objects()} & {"Role", "ClusterRole", "RoleBinding"}
-        leaf.cert_chain_pems[0].write_to_path(str(release.mounted("tls.crt")))
-        leaf.private_key_pem.write_to_path(str(release.mounted("tls.key")))
         with release.replicas(1) as (replica,):
             release.behind(replica)
             until(lambda: try_pod(admin).status == 201)
             assert is_injected(try_pod(admin))
     assert {"Role", "ClusterRole"} <= {each["kind"] for each in release.objects()}
+
+
+def test_the_mode_is_changed_by_an_upgrade_whoever_wrote_the_bundle_before(
+    admin: Client, release: Release
+) -> None:
+    with release.replicas(1, HURRY) as (replica,):
+        release.behind(replica)
+        until(lambda: try_pod(admin).status == 201)
+        with managed_again(release):
+            give(release, trustme.CA())
+            assert configurations(admin) == [".given"]
+        until(lambda: try_pod(admin).status == 201)
+        with managed_again(release):
+            settings = {"certificates_mode": "certManager", "injector_failurePolicy": "Fail"}
+            printed = release.upgrade(SIDECAR, **settings)
+            assert f"kubectl -n {NAMESPACE} rollout status deployment {INJECTOR}" in printed
+            assert configurations(admin) == [".certmanager"]
+            # The part of cert-manager, which is not here.
+            other = b64encode(trustme.CA().cert_pem.bytes()).decode()
+            operations = [{"op": "add", "path": "/webhooks/0/clientConfig/caBundle", "value": other}]
+            path = f"{WEBHOOK}.certmanager"
+            assert admin.call("PATCH", path, operations, "application/json-patch+json").status == 200
+            give(release, trustme.CA())
+        assert configurations(admin) == [""]
+        until(lambda: try_pod(admin).status == 201)
+        assert is_injected(try_pod(admin))
+
+
+def test_no_pod_misses_its_sidecar_on_the_way_to_a_certificate_of_ones_own(
+    admin: Client, release: Release
+) -> None:
+    """As README.md has it: with the old authority in the bundle, too."""
+    rollout = Rollout(admin)
+    with release.replicas(1) as (old,), managed_again(release):
+        release.behind(old)
+        until(lambda: try_pod(admin).status == 201)
+        with contextlib.ExitStack() as until_the_end:
+            with rollout.going_on():
+                give(release, trustme.CA(), in_secret(admin, "ca.crt"))
+                assert configurations(admin) == [".given"]
+                (new,) = until_the_end.enter_context(release.replicas(1))
+                release.behind(old, new)
+                old.terminate()
+                until(lambda: old.get("/readyz")[0] == 503)
+                release.behind(new)
+                until(lambda: old.process.poll() is not None)
+                count = rollout.count
+                until(lambda: rollout.count > count + 50)
+            assert new.reviews("injected") > 50
+    assert rollout.refusals == []

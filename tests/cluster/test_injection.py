@@ -148,7 +148,8 @@ def test_a_pod_has_one_sidecar_when_it_comes_again_as_it_was_made(admin: Client,
 def test_a_namespaces_limits_hold_for_the_sidecar_and_an_annotation_fits_it_in(
     admin: Client, namespace: str
 ) -> None:
-    limits = [{"type": "Container", "max": {"memory": "128Mi"}, "default": {"cpu": "200m", "memory": "64Mi"}}]
+    defaults = {"default": {"cpu": "200m", "memory": "64Mi"}, "defaultRequest": {"cpu": "100m"}}
+    limits = [{"type": "Container", "max": {"memory": "128Mi"}, **defaults}]
     metadata = {"name": "limits", "namespace": namespace}
     admin.created(
         {"apiVersion": "v1", "kind": "LimitRange", "metadata": metadata, "spec": {"limits": limits}}
@@ -172,7 +173,15 @@ def test_under_a_quota_for_limits_the_sidecar_is_named_and_an_annotation_gives_i
     # The part of the controller that counts.
     status = {"status": {"hard": hard, "used": {"limits.cpu": "0"}}}
     assert admin.patch(f"{path}/status", status).status == 200
-    limited = app(resources={"limits": {"cpu": "1", "memory": "64Mi"}})
+    limited = app(resources={"limits": {"cpu": "1", "memory": "64Mi"}, "requests": {"cpu": "500m"}})
     until(lambda: admin.create(pod(namespace, limited), dryRun="All").status == 403)
     assert "must specify limits.cpu for: ai-sidecar" in admin.create(pod(namespace, limited)).message
     assert is_injected(admin.create(pod(namespace, limited, annotations={"ai-sidecar/cpu-limit": "1"})))
+
+
+def test_a_guaranteed_pod_stays_so_with_its_sidecar(admin: Client, namespace: str) -> None:
+    fixed = app(resources={"limits": {"cpu": "1", "memory": "64Mi"}})
+    answer = admin.create(pod(namespace, fixed))
+    assert is_injected(answer)
+    assert answer.body["status"]["qosClass"] == "Guaranteed"
+    assert admin.created(pod(namespace))["status"]["qosClass"] == "Burstable"

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import json
 import signal
 import sys
 from pathlib import Path
@@ -65,9 +66,49 @@ def test_warnings_go_to_standard_error(tmp_path: Path, capsys: pytest.CaptureFix
     assert errors.startswith("warning: Pod shop/app-1: ai-sidecar is not injected: ")
 
 
+def test_json_goes_out_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "pod.json"
+    path.write_text(json.dumps(pod_of(), indent=3))
+    assert run("inject", "--image", IMAGE, "--default", "memory-limit=", "-f", str(path)) == 0
+    out, errors = capsys.readouterr()
+    assert sidecar_in(json.loads(out))["resources"] == {"requests": {"cpu": "50m", "memory": "64Mi"}}
+    assert out.startswith('{\n   "apiVersion"')
+    assert errors == ""
+
+
+@pytest.mark.parametrize(
+    "content", ["", "# only a comment\n", '{"apiVersion":"v1","kind":"Service"}', "a text\n", "[]"]
+)
+def test_a_file_without_pods_goes_out_as_it_came_and_that_is_said(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "other.yaml"
+    path.write_text(content)
+    assert run("inject", "--image", IMAGE, "-f", str(path)) == 0
+    out, errors = capsys.readouterr()
+    assert out == content
+    assert errors.startswith(f"sidecar inject: {path}: nothing to inject: no Pod, ")
+    assert errors.count("\n") == 1
+
+
+def test_a_pod_that_opts_out_is_no_file_without_pods(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = "# mine\n" + yaml.safe_dump(pod_of(labels={"ai-sidecar/inject": "false"}))
+    path = tmp_path / "pod.yaml"
+    path.write_text(content)
+    assert run("inject", "--image", IMAGE, "-f", str(path)) == 0
+    assert capsys.readouterr() == (content, "")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"a: [", "pod.yaml: line 1"), (b"\xff\xfe\x00", "not UTF-8 text"), (None, "No such file or directory")],
+    [
+        (b"a: [", "pod.yaml: line 1"),
+        (b"\xff\xfe\x00", "not UTF-8 text"),
+        (b'{"kind": "Pod"} {', "pod.yaml: line 1, column 18: not valid JSON"),
+        (None, "No such file or directory"),
+    ],
 )
 def test_what_cannot_be_read_exits_with_2_and_one_line(
     content: bytes | None, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -97,6 +138,7 @@ def test_what_cannot_be_read_exits_with_2_and_one_line(
         ("injector", "--image", IMAGE, "--cert", "c", "--key", "k", "--managed", "s"),
         ("injector", "--image", IMAGE, "--cert", "c", "--key", "k", "--port", "70000"),
         ("injector", "--image", IMAGE, "--cert", "c", "--key", "k", "--default", "port=80"),
+        ("injector", "--image", IMAGE, "--cert", "c", "--key", "k", "--default", "memory-request=512Mi"),
     ],
 )
 def test_wrong_arguments_exit_with_2(

@@ -24,6 +24,8 @@ ROOT = Path(__file__).parents[2] / "deploy" / "k8s"
 CHART = ROOT / "chart"
 VERSIONS = tuple(f"1.{minor}" for minor in range(29, 38))
 OLDEST, NEWEST = VERSIONS[0], VERSIONS[-1]
+# It has no native sidecars yet; classic ones and gateways run there.
+CLASSIC = "1.28"
 # Kinds of Prometheus' and cert-manager's operators, for which Kubernetes has no schemas.
 FOREIGN = ("monitoring.coreos.com/", "cert-manager.io/")
 
@@ -64,16 +66,20 @@ def render(values: Mapping[str, Any], kubernetes: str = NEWEST) -> list[Object]:
 
 def notes(values: Mapping[str, Any]) -> str:
     """What helm prints after an install."""
+    return install(values).stdout.partition("NOTES:\n")[2]
+
+
+def install(values: Mapping[str, Any], release: str = "ai-sidecar") -> "subprocess.CompletedProcess[str]":
+    """`helm install` that only pretends. subprocess.CalledProcessError when helm refuses."""
     require_helm()
-    command = [render_script.find_helm(), "install", "ai-sidecar", str(CHART), "-n", "ai-sidecar"]
-    done = subprocess.run(
+    command = [render_script.find_helm(), "install", release, str(CHART), "-n", "ai-sidecar"]
+    return subprocess.run(
         [*command, "--dry-run=client", *_given(values)],
         env={**os.environ, "KUBECONFIG": os.devnull},
         capture_output=True,
         text=True,
         check=True,
     )
-    return done.stdout.partition("NOTES:\n")[2]
 
 
 def _given(values: Mapping[str, Any]) -> list[str]:

@@ -36,8 +36,8 @@ def test_every_annotation_replaces_its_default_and_no_other() -> None:
         "memory_limit": "1Gi",
     }
     numbers: dict[str, Any] = {"port": 8181, "health_port": 9912, "admin_port": 9911, "env": False}
-    whole = wish(**said)
-    assert whole == Wish(replace(DEFAULTS, **{**said, **numbers}), [], [])
+    names = frozenset(name.replace("_", "-") for name in said)
+    assert wish(**said) == Wish(replace(DEFAULTS, **{**said, **numbers}), [], [], names)
     for name, value in said.items():
         assert wish(**{name: value}).settings == replace(DEFAULTS, **{name: numbers.get(name, value)})
 
@@ -51,11 +51,19 @@ def test_every_fault_is_named_not_only_the_first() -> None:
     ]
 
 
+def test_of_a_flood_of_unknown_annotations_a_few_are_named_and_the_known_ones_read() -> None:
+    flood = {f"unknown-{number}": "x" for number in range(1000)}
+    found = wish(**flood, port="1", memory_limit="1Gi")
+    assert found.settings.memory_limit == "1Gi"
+    assert len(found.notes) == 16
+    assert len(found.faults) == 1
+
+
 def test_annotations_of_others_and_no_metadata_mean_the_defaults() -> None:
     for annotations in (None, {}, {"sidecar.istio.io/inject": "x"}):
-        assert wish_of(read(annotations=annotations), DEFAULTS) == Wish(DEFAULTS, [], [])
+        assert wish_of(read(annotations=annotations), DEFAULTS) == Wish(DEFAULTS, [], [], frozenset())
     bare = msgspec.convert({"spec": {"containers": []}}, Pod)
-    assert wish_of(bare, DEFAULTS) == Wish(DEFAULTS, [], [])
+    assert wish_of(bare, DEFAULTS) == Wish(DEFAULTS, [], [], frozenset())
     assert not opts_out(bare)
 
 

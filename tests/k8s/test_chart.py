@@ -8,6 +8,7 @@ import yaml
 from sidecar import __version__
 from tests.k8s.support_helm import (
     CHART,
+    CLASSIC,
     FOREIGN,
     NEWEST,
     OLDEST,
@@ -16,7 +17,9 @@ from tests.k8s.support_helm import (
     example,
     faults,
     kinds,
+    one,
     render,
+    render_script,
 )
 
 MONITORED = {
@@ -87,9 +90,29 @@ def test_field_that_kubernetes_does_not_know_is_found() -> None:
         assert "restartPolcy" in str(faults(each, NEWEST))
 
 
-def test_kubernetes_without_native_sidecars_is_refused() -> None:
-    with pytest.raises(Exception, match=r">=1\.29\.0-0"):
-        render(example("sidecar"), "1.28")
+@pytest.mark.parametrize(
+    ("mode", "values"),
+    [("sidecar", {"sidecar.mode": "classic"}), ("gateway", {})],
+    ids=["classic", "gateway"],
+)
+def test_kubernetes_without_native_sidecars_takes_what_needs_none(mode: str, values: Object) -> None:
+    made = render({**example(mode), **values}, CLASSIC)
+    check(made, CLASSIC)
+    arguments = one(made, "Deployment")["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert mode == "gateway" or "--mode=classic" in arguments
+
+
+def test_native_sidecars_are_refused_where_kubernetes_has_none() -> None:
+    message = (
+        r"sidecar\.mode: native needs Kubernetes 1\.29, and this is v1\.28.*: set sidecar\.mode to classic"
+    )
+    with pytest.raises(render_script.HelmError, match=message):
+        render(example("sidecar"), CLASSIC)
+
+
+def test_kubernetes_without_match_conditions_is_refused() -> None:
+    with pytest.raises(render_script.HelmError, match=r">=1\.28\.0-0"):
+        render({**example("sidecar"), "sidecar.mode": "classic"}, "1.27")
 
 
 def test_chart_is_of_the_version_that_it_deploys() -> None:

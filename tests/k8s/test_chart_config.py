@@ -9,17 +9,9 @@ from sidecar.config.load import Loaded, load
 from sidecar.config.model import Config
 from sidecar.config.warnings import warnings
 from tests.k8s.support_helm import Object, example, one, render, render_script
+from tests.k8s.test_chart_text import FLOW, texts
 
 SECRETS = "/var/run/secrets/ai-sidecar"
-
-
-def texts(objects: list[Object]) -> dict[str, str]:
-    """The text of each ConfigMap with a configuration, by namespace."""
-    return {
-        each["metadata"]["namespace"]: each["data"]["sidecar.yaml"]
-        for each in objects
-        if each["kind"] == "ConfigMap"
-    }
 
 
 def loaded(text: str, folder: Path) -> Loaded:
@@ -114,6 +106,20 @@ def gateway_with(text: str) -> Object:
     return values
 
 
+def sidecar_with(text: str) -> Object:
+    values = example("sidecar")
+    values["config"] += text
+    return values
+
+
+def replaced(mode: str, old: str, new: str) -> Object:
+    values = example(mode)
+    assert old in values["config"]
+    values["config"] = values["config"].replace(old, new)
+    return values
+
+
+KEY = "{file: /var/run/secrets/ai-sidecar/api-key}"
 REFUSED: list[tuple[Object, str]] = [
     ({**example("sidecar"), "config": "models: ["}, "config: not the text of a YAML mapping"),
     ({**example("sidecar"), "config": "models: {a: {provider: b}}"}, "config: providers is missing"),
@@ -132,10 +138,83 @@ REFUSED: list[tuple[Object, str]] = [
         {**example("sidecar"), "namespaces": ["shop", "ai-sidecar"]},
         "ai-sidecar is the release's own namespace, where nothing is injected",
     ),
+    (sidecar_with("---\na: 1\n"), "config: a second YAML document stands in it: keep one"),
+    (sidecar_with("...\na: 1\n"), "config: a second YAML document stands in it: keep one"),
+    (
+        {**example("sidecar"), "config": f"&a {FLOW}"},
+        r"the chart cannot add to it .*\(usage: .*write that yourself",
+    ),
+    ({**example("sidecar"), "config": "[providers, models]"}, "config: not the text of a YAML mapping"),
+    (
+        {**example("sidecar"), "config": "providers: [1]\nmodels: {a: {provider: b}}"},
+        "config: providers: expected keys with their values, found a list: mend it, or remove it",
+    ),
+    (
+        replaced("gateway", "auth: {mode: keys}", "auth:"),
+        "config: auth: expected keys with their values, found nothing: mend it",
+    ),
+    (
+        replaced("gateway", "auth: {mode: keys}", "auth: keys"),
+        "config: auth: expected keys with their values, found a text",
+    ),
+    (sidecar_with("listen:\n"), "config: listen: expected keys with their values, found nothing"),
+    (gateway_with("listen: 0.0.0.0:8080\n"), "config: listen: expected keys with their values, found a text"),
+    (gateway_with("listen: {hosts: }\n"), r"config: listen\.hosts: expected a list, found nothing"),
+    (gateway_with("listen: {hosts: ai-sidecar}\n"), r"config: listen\.hosts: expected a list, found a text"),
+    (gateway_with("drain:\n"), "config: drain: expected keys with their values, found nothing"),
+    (gateway_with("drain: {max: 25}\n"), r"config: drain\.max: 25 is not a duration such as 25s"),
+    (gateway_with("drain: {max: }\n"), r"config: drain\.max: .* is not a duration such as 25s"),
+    *(
+        (
+            replaced(mode, KEY, "{env: OPENAI_API_KEY}"),
+            r"config: providers\.global-api\.api_key: the container has no variable OPENAI_API_KEY: put the"
+            r" value into the Secret, and write {file: /var/run/secrets/ai-sidecar/NAME}",
+        )
+        for mode in ("sidecar", "gateway")
+    ),
+    (
+        gateway_with("cache: {match: exact, redis: {env: R}}\n"),
+        r"cache\.redis: the container has no variable R",
+    ),
+    (sidecar_with("fleet: {redis: {env: R}}\n"), r"fleet\.redis: the container has no variable R"),
 ]
 
 
 @pytest.mark.parametrize(("values", "message"), REFUSED, ids=[message for _, message in REFUSED])
 def test_configuration_that_could_not_work_is_refused_by_helm(values: dict[str, Any], message: str) -> None:
     with pytest.raises(render_script.HelmError, match=message):
+        render(values)
+
+
+def test_header_that_is_called_env_is_no_secret() -> None:
+    assert render(replaced("sidecar", "    endpoints:", "    headers: {env: production}\n    endpoints:"))
+
+
+@pytest.mark.parametrize(
+    ("longest", "grace_s", "is_taken"),
+    [
+        ("40s", 45, True),
+        ("40001ms", 45, False),
+        ("1.5m", 95, True),
+        ("1.5m", 94, False),
+        ("1h", 3605, True),
+        ("90s", 45, False),
+        (None, 30, True),
+        (None, 29, False),
+    ],
+)
+def test_gateway_is_not_killed_before_it_has_drained(
+    longest: str | None, grace_s: int, is_taken: bool
+) -> None:
+    values = gateway_with(f"drain: {{min: 5s, max: {longest}}}\n" if longest else "")
+    values["gateway.terminationGracePeriodSeconds"] = grace_s
+    if is_taken:
+        assert render(values)
+        return
+    message = (
+        rf"terminationGracePeriodSeconds: {grace_s} is too short for drain\.max, which is {longest or '25s'}"
+    )
+    with pytest.raises(
+        render_script.HelmError, match=rf"{message}: .* Set it to \d+ or more, or lower drain"
+    ):
         render(values)

@@ -1,6 +1,7 @@
 """The gateway as the chart deploys it: who reaches it, what it reaches, and that it is the only way out."""
 
 import asyncio
+import contextlib
 import re
 import signal
 from collections.abc import AsyncIterator
@@ -119,6 +120,12 @@ def test_own_token_is_mounted_only_where_service_accounts_may_call() -> None:
     assert not any("Role" in kind for kind in kinds(made))  # whatever any ServiceAccount may is enough
 
 
+def test_nothing_that_may_be_missing_keeps_the_pod_from_starting() -> None:
+    volumes = one(made_with(), "Deployment")["spec"]["template"]["spec"]["volumes"]
+    (secret,) = (volume["secret"] for volume in volumes if "secret" in volume)
+    assert secret == {"secretName": "ai-sidecar-key", "optional": True}
+
+
 # --- as it runs ---
 
 
@@ -131,15 +138,15 @@ def expanded(container: Object, **fields: str) -> dict[str, str]:
     return env
 
 
-@pytest.fixture
-async def gateway(tmp_path: Path) -> AsyncIterator[SidecarProcess]:
-    """The Deployment's one container as a process, with ports of the system's choice and its files here."""
+@contextlib.asynccontextmanager
+async def running_in(tmp_path: Path) -> AsyncIterator[SidecarProcess]:
+    """The Deployment's one container as a process, with ports of the system's choice and its files here: the
+    folder `key` has its Secret."""
     made = made_with()
     (container,) = one(made, "Deployment")["spec"]["template"]["spec"]["containers"]
     folders = {mount["mountPath"]: tmp_path / mount["name"] for mount in container["volumeMounts"]}
     for folder in folders.values():
-        folder.mkdir()
-    (tmp_path / "key" / "api-key").write_text("sk-one")
+        folder.mkdir(exist_ok=True)
     text = one(made, "ConfigMap")["data"]["sidecar.yaml"].replace("min: 5s", "min: 0s")
     # Nobody is asked for what these names stand for.
     text = re.sub(r"https://(\w+)-[\w.-]+/v1", r"http://127.0.0.1:9/\1", text)
@@ -156,11 +163,45 @@ async def gateway(tmp_path: Path) -> AsyncIterator[SidecarProcess]:
     environ["SIDECAR_LISTEN_CONTROL"] = f"unix:{folders[socket]}/s"
     running = SidecarProcess(await spawn(*arguments, environ=environ, stdout=asyncio.subprocess.DEVNULL))
     try:
-        await running.listening()
         yield running
     finally:
         running.send(signal.SIGTERM)
         assert await running.exit_code() == 0, running.errors
+
+
+@pytest.fixture
+async def gateway(tmp_path: Path) -> AsyncIterator[SidecarProcess]:
+    """The same with all that it needs, once it serves."""
+    write_secret(tmp_path)
+    async with running_in(tmp_path) as running:
+        await running.listening()
+        yield running
+
+
+def write_secret(folder: Path) -> None:
+    (folder / "key").mkdir(exist_ok=True)
+    (folder / "key" / "api-key").write_text("sk-one")
+
+
+async def has_started(folder: Path) -> bool:
+    """What the container's startup probe finds."""
+    (container,) = one(made_with(), "Deployment")["spec"]["template"]["spec"]["containers"]
+    program, *arguments = container["startupProbe"]["exec"]["command"]
+    assert program == "sidecar"
+    code, *_ = await finished(*arguments, environ={"SIDECAR_LISTEN_CONTROL": f"unix:{folder}/run/s"})
+    return code == 0
+
+
+async def test_pod_without_its_secret_says_so_has_not_started_and_goes_on_once_it_is_there(
+    tmp_path: Path,
+) -> None:
+    async with running_in(tmp_path) as running, asyncio.timeout(30):
+        while "api-key cannot be read" not in running.errors:
+            await asyncio.sleep(0.02)
+        assert not await has_started(tmp_path)
+        write_secret(tmp_path)
+        await running.listening()
+        assert await has_started(tmp_path)
 
 
 async def test_pod_serves_on_its_own_address_and_admin_on_loopback(gateway: SidecarProcess) -> None:

@@ -186,7 +186,7 @@ def test_certificate_from_elsewhere_needs_no_rights_at_all(certificates: Object)
 
 def test_cert_manager_signs_for_the_name_the_api_server_calls_and_writes_the_bundle() -> None:
     made = made_with(certificates={"mode": "certManager"})
-    certificate = one(made, "Certificate")
+    certificate = one(made, "Certificate", "ai-sidecar-injector-tls")
     configuration = one(made, "MutatingWebhookConfiguration")
     service = configuration["webhooks"][0]["clientConfig"]["service"]
     assert certificate["spec"]["dnsNames"] == [f"{service['name']}.{service['namespace']}.svc"]
@@ -194,7 +194,46 @@ def test_cert_manager_signs_for_the_name_the_api_server_calls_and_writes_the_bun
     assert annotation == f"ai-sidecar/{certificate['metadata']['name']}"
     (volume,) = one(made, "Deployment")["spec"]["template"]["spec"]["volumes"]
     assert volume["secret"]["secretName"] == certificate["spec"]["secretName"]
-    assert certificate["spec"]["issuerRef"]["name"] == one(made, "Issuer")["metadata"]["name"]
+
+
+def test_authority_of_cert_manager_outlives_what_it_signs_and_keeps_its_key() -> None:
+    """So a renewed certificate is trusted by the bundle that is there, and the one before it by the next."""
+    made = made_with(certificates={"mode": "certManager"})
+    issuers = {each["metadata"]["name"]: each["spec"] for each in made if each["kind"] == "Issuer"}
+    leaf = one(made, "Certificate", "ai-sidecar-injector-tls")["spec"]
+    authority = one(made, "Certificate", "ai-sidecar-injector-ca")["spec"]
+    assert issuers.pop(leaf["issuerRef"]["name"]) == {"ca": {"secretName": authority["secretName"]}}
+    assert issuers.pop(authority["issuerRef"]["name"]) == {"selfSigned": {}}
+    assert issuers == {}
+    assert "isCA" not in leaf
+    assert authority["isCA"] is True
+    assert authority["commonName"]  # without a subject, a chain cannot be verified
+    assert authority["privateKey"]["rotationPolicy"] == "Never"
+    hours, early = (int(authority[name].removesuffix("h")) for name in ("duration", "renewBefore"))
+    # cert-manager's own certificates live 90 days.
+    assert hours - early > early > 24 * 90
+    assert len({authority["secretName"], leaf["secretName"]}) == 2
+
+
+def test_issuer_of_ones_own_is_asked_for_the_one_certificate() -> None:
+    issuer = {"kind": "ClusterIssuer", "name": "ours"}
+    made = made_with(certificates={"mode": "certManager", "issuerRef": issuer})
+    assert one(made, "Certificate")["spec"]["issuerRef"] == issuer
+    assert "Issuer" not in kinds(made)
+
+
+def test_each_mode_of_certificates_has_a_webhook_configuration_of_its_own() -> None:
+    """Whoever wrote a caBundle owns it, so that another could not."""
+    modes = ("managed", "certManager", "given")
+    given = {"secretName": "tls", "caBundle": "QUJD" * 20}
+    names = [
+        one(made_with(certificates={"mode": mode, **given}), "MutatingWebhookConfiguration")["metadata"][
+            "name"
+        ]
+        for mode in modes
+    ]
+    assert len(set(names)) == 3
+    assert names[0] == options_in(made_with()).webhook
 
 
 def test_given_bundle_is_in_every_webhook() -> None:

@@ -131,6 +131,7 @@ def test_alerts_ask_for_metrics_that_exist_and_say_what_is_wrong() -> None:
         "AiSidecarBreakGlassOn",
         "AiSidecarCacheTierOff",
         "AiSidecarInjectorCertificateEnds",
+        "AiSidecarInjectorRefuses",
     }
     for rule in found.values():
         check(rule["expr"])
@@ -161,6 +162,46 @@ def test_monitors_ask_the_ports_that_pods_have(mode: str) -> None:
     }
     # The sidecar's own port is on pods that the injector changes, not on a Deployment of the chart.
     assert asked - ports == ({"sidecar-health"} if mode == "sidecar" else set())
+
+
+def test_alert_for_refused_pods_counts_the_results_that_the_injector_has() -> None:
+    metrics = InjectorMetrics(Serving())
+    (reviews,) = (each for each in metrics.registry.collect() if each.name == "sidecar_injector_reviews")
+    results = {sample.labels["result"] for sample in reviews.samples}
+    rule = rules(monitored())["AiSidecarInjectorRefuses"]
+    found = re.search(r'result=~"([^"]+)"', rule["expr"])
+    assert found
+    assert set(found[1].split("|")) == results - {"injected", "skipped"}
+    assert "The log of the injector names each pod" in rule["annotations"]["description"]
+    assert "AiSidecarInjectorRefuses" not in rules(monitored("gateway"))
+
+
+def is_selected(selector: Object, labels: Object) -> bool:
+    """Whether a label selector of Kubernetes takes these labels."""
+    if any(labels.get(name) != value for name, value in selector.get("matchLabels", {}).items()):
+        return False
+    # As Kubernetes has it, NotIn holds where the label is absent.
+    return all(
+        (labels.get(each["key"]) in each["values"]) == (each["operator"] == "In")
+        for each in selector.get("matchExpressions", ())
+    )
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [{}, {"app": "shop"}, {"app.kubernetes.io/name": "shop", "app.kubernetes.io/component": "gateway"}],
+)
+def test_injected_pod_is_read_whatever_its_labels(labels: Object) -> None:
+    assert is_selected(one(monitored(), "PodMonitor", "ai-sidecar")["spec"]["selector"], labels)
+
+
+def test_no_pod_is_read_twice_where_sidecars_and_a_gateway_are_monitored() -> None:
+    releases = monitored("sidecar"), monitored("gateway")
+    monitors = [each for made in releases for each in made if each["kind"] == "PodMonitor"]
+    assert len(monitors) == 3
+    for made in releases:
+        labels = one(made, "Deployment")["spec"]["template"]["metadata"]["labels"]
+        assert len([each for each in monitors if is_selected(each["spec"]["selector"], labels)]) == 1
 
 
 def test_dashboard_is_delivered_as_it_is() -> None:

@@ -2,16 +2,18 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
 
-from tests.k8s.support_helm import CHART, Object, example, render, render_script
+from tests.k8s.support_helm import CHART, Object, example, install, kinds, one, render, render_script
 
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
+MONITORED = {f"monitoring.{part}.enabled": True for part in ("podMonitor", "rules", "dashboard")}
 
 
 def leaves(tree: Object, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -87,6 +89,39 @@ REFUSED: list[tuple[Object, str]] = [
     (wrong(certificates={"mode": "helm"}), r"at '/certificates/mode': value must be one of 'managed'"),
     (wrong(certificates={"issuerRef": {"kind": "Issuer"}}), r"at '/certificates/issuerRef'"),
     (wrong(image={"digest": "sha256:1"}), r"at '/image/digest'"),
+    (wrong(image={"repository": "reg/b:1.2"}), r"at '/image/repository': 'reg/b:1\.2' does not match"),
+    (wrong(image={"repository": "reg//b"}), r"at '/image/repository': 'reg//b' does not match"),
+    (wrong(image={"repository": "a___b"}), r"at '/image/repository': 'a___b' does not match"),
+    (wrong(sidecar={"configMap": "a..b"}), r"at '/sidecar/configMap': 'a\.\.b' does not match"),
+    (wrong(redis={"secretKey": ".."}), r"at '/redis/secretKey': '\.\.' does not match"),
+    (
+        wrong(sidecar={"resources": {"requests": {"memory": "512Mi"}}}),
+        r"sidecar\.resources: requests\.memory 512Mi is more than limits\.memory 256Mi: change one; null",
+    ),
+    (
+        wrong(sidecar={"resources": {"limits": {"cpu": "10m"}}}),
+        r"sidecar\.resources: requests\.cpu 50m is more than limits\.cpu 10m: change one",
+    ),
+    (
+        wrong(sidecar={"resources": {"requests": {"memory": "16Mi"}}}),
+        r"sidecar\.resources\.requests\.memory: 16Mi is under 32Mi, too little to start: is the unit right\?",
+    ),
+    (
+        wrong(sidecar={"resources": {"requests": {"cpu": "0"}}}),
+        r"sidecar\.resources\.requests\.cpu: 0 is no CPU at all: set for example 50m",
+    ),
+    (
+        wrong(sidecar={"resources": {"requests": {"cpu": "0.5m"}}}),
+        r"sidecar\.resources\.requests\.cpu: 0\.5m is finer than a thousandth of a CPU: round it",
+    ),
+    (
+        wrong(injector={"resources": {"requests": {"memory": "1Gi"}}}),
+        r"injector\.resources: requests\.memory 1Gi is more than limits\.memory 128Mi",
+    ),
+    (
+        wrong(gateway={"resources": {"limits": {"memory": "512m"}}}),
+        r"gateway\.resources\.limits\.memory: 512m is under 32Mi",
+    ),
     (wrong(monitoring={"rules": {"availability": 99.9}}), r"at '/monitoring/rules/availability': maximum"),
     (wrong(gateway={"networkPolicy": {"allow": [{"cidr": "example.com"}]}}), r"/allow/0/cidr"),
     (
@@ -104,3 +139,65 @@ REFUSED: list[tuple[Object, str]] = [
 def test_value_that_makes_no_sense_is_refused(values: Object, message: str) -> None:
     with pytest.raises(render_script.HelmError, match=message):
         render(values)
+
+
+# --- null, which takes a default away ---
+
+
+@pytest.mark.parametrize("mode", ["sidecar", "gateway"])
+@pytest.mark.parametrize("name", ["namespaces", "injector.resources", "gateway.resources.limits.memory"])
+def test_value_that_may_be_missing_may_be_null(name: str, mode: str) -> None:
+    made = render({**example(mode), name: None})
+    spec = one(made, "Deployment")["spec"]["template"]["spec"]
+    assert "null" not in json.dumps(spec)
+    if name == "namespaces":
+        assert {each["metadata"].get("namespace", "ai-sidecar") for each in made} == {"ai-sidecar"}
+        assert "Pod" in kinds(made)
+
+
+def test_schema_wants_each_value_that_the_templates_cannot_do_without() -> None:
+    def optional(schema: Object, path: str) -> Iterator[str]:
+        for name, part in schema.get("properties", {}).items():
+            if name not in schema.get("required", ()):
+                yield f"{path}{name}"
+            yield from optional(part, f"{path}{name}.")
+
+    free = {name for name in optional(SCHEMA, "") if name.partition(".")[0] in VALUES}
+    known = {
+        *("namespaces", "image.tag", "image.digest", "image.pullSecrets", "redis.secretKey"),
+        *(f"{pod}.resources" for pod in ("sidecar", "injector", "gateway")),
+        *(
+            f"{pod}.{name}"
+            for pod in ("injector", "gateway")
+            for name in ("nodeSelector", "tolerations", "priorityClassName")
+        ),
+        *(f"certificates.{name}" for name in ("issuerRef", "secretName", "caBundle")),
+        *(f"certificates.issuerRef.{name}" for name in ("name", "kind", "group")),
+        "gateway.service.trafficDistribution",
+        *(f"gateway.networkPolicy.{name}" for name in ("closeEgress", "allow")),
+        *(f"monitoring.{part}.labels" for part in ("podMonitor", "rules", "dashboard")),
+        "monitoring.dashboard.annotations",
+    }
+    assert free == known
+    without = {name: None for name in free if ".issuerRef." not in name}
+    for mode in ("sidecar", "gateway"):
+        assert render({**example(mode), **MONITORED, **without})
+
+
+def test_section_that_is_null_is_named() -> None:
+    with pytest.raises(render_script.HelmError, match="missing property 'monitoring'"):
+        render({**example("gateway"), "monitoring": None})
+
+
+# --- the release's name ---
+
+
+@pytest.mark.parametrize("name", ["ai.v1", "1st"])
+def test_release_name_that_fits_no_service_is_refused_before_anything_is_made(name: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        install({}, name)
+    assert f"the release's name, {name}, does not fit a Service: take lower-case" in failed.value.stderr
+
+
+def test_release_of_any_other_name_is_not() -> None:
+    assert "name: shop-ai-sidecar-injector" in install({}, "shop").stdout

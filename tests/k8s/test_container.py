@@ -115,6 +115,11 @@ def test_resources_are_those_of_the_settings() -> None:
         "cpu": "2",
         "memory": "256Mi",
     }
+    assert container(replace(DEFAULTS, memory_limit=None))["resources"] == {
+        "requests": {"cpu": "50m", "memory": "64Mi"}
+    }
+    nothing = replace(DEFAULTS, cpu_request=None, memory_request=None, memory_limit=None)
+    assert "resources" not in container(nothing)
     assert "resources" not in container(DEFAULTS, has_resources=False)
 
 

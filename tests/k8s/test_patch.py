@@ -120,17 +120,7 @@ def test_who_opts_out_or_has_one_is_left_alone_without_a_word(pod: Tree) -> None
 @pytest.mark.parametrize(
     ("pod", "reason"),
     [
-        (pod_of(nodeSelector={"kubernetes.io/os": "windows"}), "Windows"),
-        (pod_of(os={"name": "windows"}), "Windows"),
         (pod_of(hostNetwork=True), "hostNetwork"),
-        (pod_of({"name": "app", "ports": [{"containerPort": 8080}]}), "annotation ai-sidecar/port"),
-        (pod_of({"name": "app", "ports": [{"containerPort": 9902}]}), "annotation ai-sidecar/health-port"),
-        (pod_of({"name": "app", "ports": [{"containerPort": 9901}]}), "annotation ai-sidecar/admin-port"),
-        (
-            pod_of(initContainers=[{"name": "i", "ports": [{"containerPort": 8080, "protocol": "TCP"}]}]),
-            "container 'i' listens on port 8080",
-        ),
-        (pod_of(volumes=[{"name": "ai-sidecar-config"}]), "volume ai-sidecar-config"),
         (pod_of(labels={"ai-sidecar/inject": "yes"}), "neither"),
         (pod_of(annotations={"port": "http"}), "annotation ai-sidecar/port"),
         (pod_of(annotations={"port": "9902"}), "health-port and port are both 9902"),
@@ -152,10 +142,8 @@ def test_what_would_not_start_is_not_injected_and_said_by_name(pod: Tree, reason
 @pytest.mark.parametrize(
     "pod",
     [
-        pod_of({"name": "app", "ports": [{"containerPort": 8080, "protocol": "UDP"}]}),
-        pod_of({"name": "app", "ports": [{"containerPort": 8081}]}),
         pod_of({"name": "app", "ports": [{"containerPort": 8080}]}, annotations={"port": "8081"}),
-        pod_of(nodeSelector={"kubernetes.io/os": "linux"}, os={"name": "linux"}, hostNetwork=False),
+        pod_of(hostNetwork=False),
         pod_of(labels={"ai-sidecar/inject": "true"}),
         pod_of(ephemeralContainers=[{"name": "debugger", "targetContainerName": "app"}]),
         pod_of(volumes=[{"name": "data", "emptyDir": {}}]),
@@ -217,6 +205,77 @@ def test_a_pod_with_resources_of_its_own_shares_them() -> None:
     assert "shares those of the pod" in outcome_of(pod).warnings[0]
 
 
+@pytest.mark.parametrize("resources", [None, {}, {"limits": {}, "requests": None}])
+def test_empty_resources_of_a_pod_are_none(resources: Any) -> None:
+    pod = pod_of(resources=resources)
+    assert "resources" in sidecar_in(injected(pod))
+    assert outcome_of(pod).warnings == []
+
+
+# --- a Guaranteed pod ---
+
+FIXED = {"limits": {"cpu": "1", "memory": "1Gi"}, "requests": {"cpu": "1", "memory": "1Gi"}}
+
+
+@pytest.mark.parametrize("defaults", [DEFAULTS, CLASSIC], ids=["native", "classic"])
+def test_a_guaranteed_pod_stays_so_and_its_author_learns_of_the_cpu(defaults: Settings) -> None:
+    pod = pod_of({**APP, "resources": FIXED}, initContainers=[{"name": "i", "resources": FIXED}])
+    made = sidecar_in(injected(pod, defaults))["resources"]
+    assert made == {kind: {"cpu": "50m", "memory": "256Mi"} for kind in ("requests", "limits")}
+    assert ["no more cpu than its request, 50m" in one for one in outcome_of(pod, defaults).warnings] == [
+        True
+    ]
+
+
+def test_amounts_that_the_pod_asks_for_stand_and_the_loss_is_said() -> None:
+    said = {"memory-request": "64Mi", "memory-limit": "128Mi"}
+    pod = pod_of({**APP, "resources": FIXED}, annotations=said)
+    assert sidecar_in(injected(pod))["resources"] == {
+        "requests": {"cpu": "50m", "memory": "64Mi"},
+        "limits": {"memory": "128Mi"},
+    }
+    (warning,) = outcome_of(pod).warnings
+    assert "the pod is not Guaranteed any more" in warning
+    assert "ai-sidecar/memory-request and ai-sidecar/memory-limit equal" in warning
+
+
+def test_a_guaranteed_pod_with_resources_of_its_own_is_so_whatever_its_containers_have() -> None:
+    pod = pod_of({**APP, "resources": FIXED}, resources=FIXED)
+    assert "resources" not in sidecar_in(injected(pod))
+    assert len(outcome_of(pod).warnings) == 1
+
+
+# --- a pod that comes again ---
+
+
+def test_init_containers_that_end_before_the_sidecar_starts_get_nothing() -> None:
+    pod = injected(pod_of())
+    early = [{"name": "early"}, {"name": "proxy", "restartPolicy": "Always"}]
+    pod["spec"]["initContainers"] = [*early, *pod["spec"]["initContainers"], {"name": "late"}]
+    after = applied(pod, outcome_of(pod).patch)["spec"]["initContainers"]
+    assert [one["name"] for one in after] == ["early", "proxy", "ai-sidecar", "late"]
+    assert ["OPENAI_BASE_URL" in env_of(one) for one in after] == [False, True, False, True]
+
+
+# --- adversaries ---
+
+
+def test_of_hundreds_of_obstacles_a_few_are_named() -> None:
+    ports = [{"containerPort": 8080}]
+    outcome = outcome_of(pod_of(*({"name": f"a{i}", "ports": ports} for i in range(900))))
+    assert outcome.result == "refused"
+    assert len(outcome.warnings) == 16
+
+
+@pytest.mark.parametrize("first", [[], [{"name": "ai-sidecar", "restartPolicy": "Always"}]])
+def test_a_pod_with_more_containers_than_a_node_runs_gets_no_patch(first: list[Tree]) -> None:
+    crowd = [{"name": f"a{i}"} for i in range(1001 - len(first))]
+    outcome = outcome_of(pod_of(*crowd, initContainers=first))
+    assert (outcome.result, outcome.patch) == ("refused", [])
+    assert outcome.warnings == ["ai-sidecar is not injected: the pod has more than 1000 containers"]
+    assert len(outcome_of(pod_of(*crowd[:1000])).patch) > 999
+
+
 # --- any pod ---
 
 names = st.sampled_from(
@@ -243,6 +302,7 @@ containers = st.fixed_dictionaries(
         "ports": some(ports),
         "envFrom": some(st.just({"configMapRef": {"name": "c"}})),
         "restartPolicy": st.sampled_from(["Always", None]),
+        "resources": st.sampled_from([None, {}, {"limits": {"cpu": "1", "memory": "1Gi"}}]),
         "image": st.text(max_size=3),
     },
 )

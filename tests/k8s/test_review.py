@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.k8s.review import BadReview, answer
+from sidecar.k8s.review import BadReview, Subject, answer
 from tests.k8s.support import DEFAULTS, UID, applied, patch_in, pod_of, response_to, review_of, sidecar_in
 
 JSON = st.recursive(
@@ -98,6 +98,85 @@ def test_a_pod_nested_without_end_is_allowed_with_a_warning_or_refused() -> None
     body = orjson.dumps(review_of("HERE")).replace(b'"HERE"', deep)
     with pytest.raises(BadReview):
         answer(body, DEFAULTS)
+
+
+# --- whose pod it is ---
+
+
+def subject_of(metadata: Any, **request: Any) -> Subject | None:
+    """Of a pod that cannot have a sidecar."""
+    review = review_of({**pod_of(hostNetwork=True), "metadata": metadata}, **request)
+    return answer(orjson.dumps(review), DEFAULTS).subject
+
+
+def owned_by(*owners: tuple[str, str, bool | None]) -> dict[str, Any]:
+    references = [{"kind": kind, "name": name, "controller": is_one} for kind, name, is_one in owners]
+    return {"generateName": "web-7d9f-", "ownerReferences": references}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "shown", "origin"),
+    [
+        ({"name": "web"}, "Pod shop/web", ("shop", "web")),
+        ({"generateName": "web-"}, "Pod shop/web-*", ("shop", "web-*")),
+        (
+            owned_by(("ReplicaSet", "web-7d9f", True)),
+            "Pod shop/web-7d9f-* of ReplicaSet/web-7d9f",
+            ("shop", "ReplicaSet/web-7d9f"),
+        ),
+        (
+            {**owned_by(("StatefulSet", "web", True)), "name": "web-0"},
+            "Pod shop/web-0 of StatefulSet/web",
+            ("shop", "StatefulSet/web"),
+        ),
+        (
+            owned_by(("Tenant", "t", None), ("Job", "j", True)),
+            "Pod shop/web-7d9f-* of Job/j",
+            ("shop", "Job/j"),
+        ),
+        (
+            owned_by(("Tenant", "t", None)),
+            "Pod shop/web-7d9f-* of Tenant/t",
+            ("shop", "Tenant/t"),
+        ),
+        ({}, "Pod without a name in shop", ("shop", "")),
+        (None, "Pod without a name in shop", ("shop", "")),
+    ],
+)
+def test_a_pod_with_something_to_say_of_it_is_named_with_its_owner(
+    metadata: Any, shown: str, origin: tuple[str, str]
+) -> None:
+    subject = subject_of(metadata)
+    assert str(subject) == shown
+    assert subject
+    assert subject.origin == origin
+
+
+def test_the_namespace_is_that_of_the_request_whatever_the_pod_says() -> None:
+    assert str(subject_of({"name": "web", "namespace": "lie"}, namespace="shop")) == "Pod shop/web"
+    assert str(subject_of({}, namespace=None, name="from-the-request")) == "Pod /from-the-request"
+
+
+def test_what_is_no_pod_is_named_by_the_request() -> None:
+    kind = {"group": "apps", "version": "v1", "kind": "Deployment"}
+    for request in ({"kind": kind}, {"kind": kind, "object": "x"}):
+        review = review_of(pod_of(), name="web", **request)
+        assert str(answer(orjson.dumps(review), DEFAULTS).subject) == "Deployment shop/web"
+
+
+def test_a_name_that_nobody_has_checked_yet_is_one_short_line() -> None:
+    nasty = {
+        "generateName": "a\n2026 ERROR \x1b[31mé\r" + "x" * 5000,
+        "ownerReferences": [{"name": "\n" * 9000}],
+    }
+    line = str(subject_of(nasty, namespace="\n" * 9000))
+    assert line.isascii()
+    assert line.isprintable()
+    assert len(line) < 1100
+
+
+def test_where_there_is_nothing_to_say_nobody_is_named() -> None:
+    assert answer(orjson.dumps(review_of(pod_of())), DEFAULTS).subject is None
 
 
 def test_warnings_fit_into_http_headers_however_they_were_caused() -> None:

@@ -3,6 +3,7 @@
 from decimal import Decimal
 
 import pytest
+from msgspec.structs import replace
 
 from sidecar.k8s.settings import (
     PARSERS,
@@ -106,8 +107,14 @@ def test_a_quantity_is_the_number_kubernetes_takes_it_for(quantity: str, amount:
     [
         ({"port": "9901"}, "admin-port and port are both 9901: change one"),
         ({"health-port": "9901"}, "admin-port and health-port are both 9901: change one"),
-        ({"cpu-limit": "10m"}, "cpu-request 50m is more than cpu-limit 10m: change one"),
-        ({"memory-request": "1Gi"}, "memory-request 1Gi is more than memory-limit 256Mi: change one"),
+        (
+            {"cpu-limit": "10m"},
+            "cpu-request 50m is more than cpu-limit 10m: change one; an empty limit is none",
+        ),
+        (
+            {"memory-request": "1Gi"},
+            "memory-request 1Gi is more than memory-limit 256Mi: change one; an empty limit is none",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_together_are_found(values: dict[str, str], message: str) -> None:
@@ -119,14 +126,26 @@ def test_equal_request_and_limit_fit() -> None:
     assert list(contradictions(changed(BASE, values)[0])) == []
 
 
+@pytest.mark.parametrize("name", ["cpu-request", "cpu-limit", "memory-request", "memory-limit"])
+def test_an_empty_amount_is_none(name: str) -> None:
+    given = changed(BASE, {"cpu-limit": "1"})[0]
+    assert changed(given, {name: ""}) == (replace(given, **{name.replace("-", "_"): None}), [])
+    assert changed(given, {name: " "})[1] != []
+
+
+def test_without_a_limit_any_request_fits() -> None:
+    values = {"memory-request": "1Gi", "memory-limit": ""}
+    assert list(contradictions(changed(BASE, values)[0])) == []
+
+
 def test_every_setting_but_the_mode_has_a_parser() -> None:
     fields = {name.replace("_", "-") for name in Settings.__struct_fields__}
     assert fields - {"mode"} == set(PARSERS)
 
 
 def test_arguments_are_read_and_the_last_one_wins() -> None:
-    settings = from_arguments("a:1", "classic", ["port=8081", "port=8082", "env=off"])
-    assert settings == Settings(image="a:1", mode="classic", port=8082, env=False)
+    settings = from_arguments("a:1", "classic", ["port=8081", "port=8082", "env=off", "memory-limit="])
+    assert settings == Settings(image="a:1", mode="classic", port=8082, env=False, memory_limit=None)
 
 
 @pytest.mark.parametrize(
@@ -137,6 +156,8 @@ def test_arguments_are_read_and_the_last_one_wins() -> None:
         ("a", ["prot=1"], "--default prot: there is no such setting: choose from image, config"),
         ("a", ["port=1"], "--default port: '1' is not a port"),
         ("a", ["port=9902"], "--default: health-port and port are both 9902"),
+        ("a", ["memory-request=512Mi"], "--default: memory-request 512Mi is more than memory-limit 256Mi"),
+        ("a", ["port="], "--default port: '' is not a port"),
     ],
 )
 def test_a_wrong_argument_is_named(image: str, defaults: list[str], message: str) -> None:

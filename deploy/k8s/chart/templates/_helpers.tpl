@@ -16,6 +16,16 @@
 {{ include "ai-sidecar.injector" . }}.{{ .Release.Namespace }}
 {{- end -}}
 
+{{/*
+The MutatingWebhookConfiguration. Whoever wrote caBundle owns that field (the injector, cert-manager or helm), and
+the API server lets nobody else write it. So each kind of certificate has an object of its own, and a change of the
+kind is a new object: the old one goes, with its owner.
+*/}}
+{{- define "ai-sidecar.webhook" -}}
+{{ include "ai-sidecar.cluster-name" . }}
+{{- with .Values.certificates.mode }}{{ if ne . "managed" }}.{{ lower . }}{{ end }}{{ end -}}
+{{- end -}}
+
 {{- define "ai-sidecar.injector-tls" -}}
 {{- if eq .Values.certificates.mode "given" -}}
 {{ .Values.certificates.secretName }}
@@ -84,68 +94,4 @@ tolerations: {{- toYaml . | nindent 2 }}
 {{- with .priorityClassName }}
 priorityClassName: {{ . }}
 {{- end }}
-{{- end -}}
-
-{{/*
-sidecar.yaml: the text of `config`, and after it what only the platform knows, where the text is silent. Text,
-since the order of `models` counts (the first match wins) and Helm's maps have none.
-*/}}
-{{- define "ai-sidecar.config" -}}
-{{- $given := include "ai-sidecar.given" . | fromYaml -}}
-{{- .Values.config | trimSuffix "\n" }}
-{{- if not (hasKey $given "usage") }}
-usage: {path: /var/lib/sidecar/usage.db}
-{{- end }}
-{{- if .Values.redis.secretKey }}
-fleet: {redis: {file: /var/run/secrets/ai-sidecar/{{ .Values.redis.secretKey }}}, expected: {{ .Values.redis.expected }}}
-{{- end }}
-{{- if eq .Values.mode "gateway" }}
-{{- if not (hasKey $given "listen") }}
-listen: {hosts: {{ include "ai-sidecar.gateway-hosts" . }}}
-{{- end }}
-{{- if not (hasKey $given "drain") }}
-# The Service sends new connections for some seconds after a pod began to leave.
-drain: {min: 5s, max: 25s}
-{{- end }}
-{{- end }}
-{{- end -}}
-
-{{/* The names that callers have for the gateway, as a JSON list. */}}
-{{- define "ai-sidecar.gateway-hosts" -}}
-{{- $short := printf "%s.%s" (include "ai-sidecar.name" .) .Release.Namespace -}}
-{{- list (include "ai-sidecar.name" .) $short (printf "%s.svc" $short) (printf "%s.svc.%s" $short .Values.gateway.clusterDomain) | toJson -}}
-{{- end -}}
-
-{{/* `config` as JSON, once it is sure that it can be the sidecar's. */}}
-{{- define "ai-sidecar.given" -}}
-{{- $given := .Values.config | fromYaml -}}
-{{- with $given.Error -}}
-{{- fail (printf "config: not the text of a YAML mapping: %s" .) -}}
-{{- end -}}
-{{- range list "providers" "models" -}}
-{{- if not (index $given .) -}}
-{{- fail (printf "config: %s is missing: give the text of a sidecar.yaml, as by --set-file config=sidecar.yaml" .) -}}
-{{- end -}}
-{{- end -}}
-{{- range list "data" "admin" "control" "health" -}}
-{{- if hasKey ($given.listen | default dict) . -}}
-{{- fail (printf "config: listen.%s is set by the chart: remove it" .) -}}
-{{- end -}}
-{{- end -}}
-{{- if and .Values.redis.secretKey (hasKey $given "fleet") -}}
-{{- fail "redis.secretKey: config has fleet already: keep one" -}}
-{{- end -}}
-{{- if eq .Values.mode "gateway" -}}
-{{- if ne (dig "auth" "mode" "passthrough" $given) "keys" -}}
-{{- fail "config: a gateway serves other pods, so it must know its callers: set auth.mode: keys, and list the keys or auth.service_accounts" -}}
-{{- end -}}
-{{- if hasKey $given "listen" -}}
-{{- range include "ai-sidecar.gateway-hosts" . | fromJsonArray -}}
-{{- if not (has . (dig "listen" "hosts" list $given)) -}}
-{{- fail (printf "config: listen.hosts lacks %s, by which callers know the gateway: add it" .) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- toJson $given -}}
 {{- end -}}
