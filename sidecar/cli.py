@@ -6,8 +6,8 @@ Small commands are here, the others in `commands`.
 import argparse
 import logging
 import os
-import ssl
 import sys
+from importlib.util import find_spec
 from typing import NoReturn
 
 from sidecar import __version__
@@ -44,7 +44,7 @@ def _log_level(name: str) -> int:
 
 def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sidecar", description="An AI sidecar: see README.md.")
-    parser.add_argument("--version", action="version", version=f"sidecar {__version__}")
+    parser.add_argument("--version", action="version", version=f"sidecar {__version__}, {_form()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="run the sidecar")
@@ -66,6 +66,13 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     return parser
 
 
+def _form() -> str:
+    """What the data path is made of: pip does not say that it could not be compiled (deploy/compile.py)."""
+    spec = find_spec("sidecar.proxy")
+    is_compiled = spec is not None and not (spec.origin or "").endswith((".py", ".pyc"))
+    return "compiled" if is_compiled else "pure Python"
+
+
 def _add_others(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     # A sidecar that runs has no use for them: 2 MB of modules, in every pod.
     from sidecar.commands import admin, break_glass, cache, explain, inject, injector, key, usage
@@ -81,37 +88,20 @@ def _add_others(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 
 
 def _run(options: argparse.Namespace) -> int:
-    try:
-        loaded = _load(options.config)
-    except ConfigError as error:
-        if options.config is None or os.environ.get("SIDECAR_WAIT_FOR_CONFIG") != "true":
-            return _report(error)
-        return _run_later(options, error)
-    return _serve(options, loaded)
-
-
-def _run_later(options: argparse.Namespace, error: ConfigError) -> int:
-    """Answer 503 until there is a good configuration, then run."""
-    from sidecar.waiting import wait_for
-
-    try:
-        loaded = wait_for(options.config, error, os.environ)
-    except ConfigError as unusable:
-        return _report(unusable)
-    except OSError as failure:
-        print(f"sidecar: cannot start: {failure}", file=sys.stderr)
-        return 1
-    return 0 if loaded is None else _serve(options, loaded)
-
-
-def _serve(options: argparse.Namespace, loaded: Loaded) -> int:
-    from sidecar.run import run
-
-    reload = (lambda: load(options.config, os.environ)) if options.config else None
     team = os.environ.get("SIDECAR_TEAM") or DEFAULT_TEAM
     try:
+        if options.config is not None and os.environ.get("SIDECAR_WAIT_FOR_CONFIG") == "true":
+            from sidecar.run import run_waiting
+
+            return run_waiting(options.config, team, os.environ)
+        loaded = _load(options.config)
+        from sidecar.run import run  # after it: a wrong file needs none of that
+
+        reload = (lambda: load(options.config, os.environ)) if options.config else None
         return run(loaded, team, reload)
-    except (OSError, ssl.SSLError) as error:
+    except ConfigError as error:
+        return _report(error)
+    except OSError as error:
         print(f"sidecar: cannot start: {error}", file=sys.stderr)
         return 1
 

@@ -1,105 +1,113 @@
-"""Serves while there is no good configuration yet: says what is missing, and goes on once it is there.
+"""Answers in the place of a sidecar that cannot start yet, on its listeners, and says why.
 
-For pods that were given a sidecar by somebody else: their app must start, whether or not its ConfigMap and
-its Secret are there and good. So this is live and ready, and each request is a 503 that names the problems.
-`SIDECAR_WAIT_FOR_CONFIG=true` asks for it; without, a bad configuration ends the process with exit code 2.
+It is live and ready, for Kubernetes starts the app's containers only once /readyz says so, and that the app
+has no AI is no reason to take it out of service. Each request is a 503 that names the problems. The metrics
+are those of a sidecar, so that the same alerts see it. When to begin and end is the caller's to know (`run`).
 """
 
-import asyncio
-import logging
-import signal
 import time
-from collections.abc import Mapping
+from typing import cast
 
 import orjson
-import uvloop
 
-from sidecar.config.load import Loaded, listen_from, load
-from sidecar.config.problems import ConfigError
-from sidecar.config.watch import Watcher
+from sidecar.config.addresses import Address
+from sidecar.config.model import Listen
+from sidecar.exchange import Downstream, Exchange, RequestHead
 from sidecar.lean import import_aiohttp
+from sidecar.telemetry.metrics import Metrics
 
 import_aiohttp()
-from aiohttp import web  # noqa: E402  # lean
+from aiohttp import hdrs, web  # noqa: E402  # lean
 
 from sidecar.downstream.listener import open_sites  # noqa: E402
 
-POLL_S = 0.5
 MAX_SHOWN = 5
 
-_log = logging.getLogger("sidecar")
+_HELD_UP = "waiting for a good configuration\n"
 
 
-def wait_for(path: str, error: ConfigError, environ: Mapping[str, str]) -> Loaded | None:
-    """The configuration once it is good; None when the process is told to leave first.
+class StandIn:
+    """Answers on the listeners of a sidecar that cannot start: `problems` are why, `metrics` are its own."""
 
-    OSError when a port is taken, ConfigError when the addresses to wait on are themselves wrong.
-    """
-    waiting = _Waiting(path, error, environ)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(waiting.wait())
+    def __init__(self, team: str, metrics: Metrics) -> None:
+        self.problems: tuple[str, ...] = ()
+        self._team = team
+        self._metrics = metrics
+        self._runners: dict[str, web.ServerRunner] = {}
+        self._at: dict[str, Address] = {}
 
-
-class _Waiting:
-    def __init__(self, path: str, error: ConfigError, environ: Mapping[str, str]) -> None:
-        self._path = path
-        self._error = error
-        self._environ = environ
-        self._listen = listen_from(environ)
-        self._watcher = Watcher(error.files or (path,), interval_s=POLL_S)
-        self._leave = asyncio.Event()
-
-    async def wait(self) -> Loaded | None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._leave.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: None)  # the file is looked at anyway
-        self._tell()
-        data = web.ServerRunner(web.Server(self._refuse), shutdown_timeout=1.0)
-        health = web.ServerRunner(web.Server(self._health), shutdown_timeout=1.0)
-        try:
-            for runner, address in ((health, self._listen.health), (data, self._listen.data)):
+    async def listen(self, listen: Listen) -> None:
+        """Listen at these addresses only. OSError where that of data or health cannot be had; that of admin
+        may be the very one that is taken."""
+        wanted = {"health": listen.health, "data": listen.data, "admin": listen.admin}
+        if wanted != self._at:
+            await self.let_go()
+        if not self._runners:
+            handlers = {"health": self._health, "data": self._refuse, "admin": self._admin}
+            for name, handler in handlers.items():
+                # No access log: aiohttp's would be a line for each probe.
+                runner = web.ServerRunner(web.Server(handler, access_log=None), shutdown_timeout=1.0)
                 await runner.setup()
-                await open_sites(runner, address)
-            return await self._found()
-        finally:
-            await data.cleanup()
-            await health.cleanup()
-
-    async def _found(self) -> Loaded | None:
-        while not self._leave.is_set():
+                self._runners[name] = runner
+        for name, address in wanted.items():
+            if self._runners[name].sites:
+                continue
             try:
-                # Also at once: a file may have come between the first look and the first mark of it.
-                return load(self._path, self._environ)
-            except ConfigError as error:
-                if error.problems != self._error.problems:
-                    self._error = error
-                    self._tell()
-                self._watcher.watch(error.files or (self._path,))
-            await self._something_new()
-        return None
+                await open_sites(self._runners[name], address)
+            except OSError:
+                if name != "admin":
+                    await self.let_go()
+                    raise
+        self._at = wanted
 
-    async def _something_new(self) -> None:
-        while True:
-            await asyncio.sleep(POLL_S / 2)
-            if self._leave.is_set() or self._watcher.changed(time.monotonic()):
-                return
+    async def let_go(self) -> None:
+        """Listen no more. Who is connected is still answered."""
+        self._at = {}
+        for runner in self._runners.values():
+            for site in list(runner.sites):
+                await site.stop()
 
-    def _tell(self) -> None:
-        for problem in self._error.problems:
-            _log.error("waiting for a good configuration: %s", problem)
+    async def close(self) -> None:
+        """Close everything."""
+        for runner in self._runners.values():
+            await runner.cleanup()
+        self._runners.clear()
+        self._at = {}
 
-    async def _refuse(self, _: web.BaseRequest) -> web.Response:
-        problems = "; ".join(map(str, self._error.problems[:MAX_SHOWN]))
-        message = f"The sidecar has no good configuration yet: {problems}"
-        error = {"message": message, "type": "server_error", "param": None, "code": "not_configured"}
+    async def _refuse(self, request: web.BaseRequest) -> web.Response:
+        began_s = time.monotonic()
+        error = {"message": self._said(), "type": "server_error", "param": None, "code": "not_configured"}
         # The SDK's own retries would not help: it takes a person to mend this.
         headers = {"x-should-retry": "false"}
+        self._count(began_s)
         return web.Response(
             status=503, body=orjson.dumps({"error": error}), content_type="application/json", headers=headers
         )
 
+    def _count(self, began_s: float) -> None:
+        x = Exchange(cast(Downstream, None), began_s, RequestHead())
+        x.team, x.status = self._team, 503
+        self._metrics.finished(x, time.monotonic())
+
     async def _health(self, request: web.BaseRequest) -> web.Response:
         if request.path in ("/livez", "/readyz"):
-            return web.Response(text="waiting for a good configuration\n")
-        return web.Response(status=404, text="Not while waiting for a good configuration.\n")
+            return web.Response(text=_HELD_UP)
+        if request.path == "/metrics":
+            return self._prometheus()
+        return web.Response(status=404, text=f"Not while {_HELD_UP}")
+
+    async def _admin(self, request: web.BaseRequest) -> web.Response:
+        if request.path == "/stats/prometheus":
+            return self._prometheus()
+        if request.path == "/ready":
+            return web.Response(status=503, text="PRE_INITIALIZING\n")
+        return web.Response(status=503, text=f"{self._said()}\n")
+
+    def _prometheus(self) -> web.Response:
+        from sidecar.telemetry.exposition import CONTENT_TYPE, Limits, expose  # 1 MB, as in admin/app.py
+
+        body = expose(self._metrics, (), {}, Limits({}, {}, 0))
+        return web.Response(body=body, headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+
+    def _said(self) -> str:
+        return f"The sidecar cannot serve yet: {'; '.join(self.problems[:MAX_SHOWN])}"

@@ -6,10 +6,11 @@ from typing import Any
 import orjson
 import pytest
 
-from sidecar import __version__
+from sidecar import __version__, proxy
 from sidecar.cli import main
 from tests.support.process import finished, write_config
-from tests.support.running import config_for
+from tests.support.running import ENVIRON, config_for
+from tests.test_waiting import broken_packages
 
 GOOD = config_for("https://api.example/v1")
 
@@ -83,9 +84,10 @@ def test_the_schema_is_json_and_knows_the_sections(capsys: pytest.CaptureFixture
     assert "providers" in orjson.dumps(schema).decode()
 
 
-def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_says_whether_the_data_path_is_compiled(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--version") == 0
-    assert capsys.readouterr().out == f"sidecar {__version__}\n"
+    form = "pure Python" if proxy.__file__.endswith(".py") else "compiled"
+    assert capsys.readouterr().out == f"sidecar {__version__}, {form}\n"
 
 
 @pytest.mark.parametrize("arguments", [(), ("nonsense",), ("run", "--nonsense"), ("run", "--config")])
@@ -107,6 +109,25 @@ def test_run_does_not_start_on_a_broken_file(tmp_path: Path, capsys: pytest.Capt
     path = write_config(tmp_path / "config", {**GOOD, "providers": {}})
     assert run("run", "--config", str(path)) == 2
     assert "providers" in capsys.readouterr().err
+
+
+async def test_a_good_configuration_whose_model_cannot_be_loaded_is_one_line_too(tmp_path: Path) -> None:
+    path = write_config(tmp_path / "config", {**GOOD, "cache": {"match": "semantic"}})
+    environ = ENVIRON | {"PYTHONPATH": broken_packages(tmp_path)}
+    code, out, errors = await finished("run", "--config", str(path), environ=environ)
+    assert (code, out) == (2, "")
+    assert errors.count("\n") == 1
+    assert errors.startswith("sidecar: cache.semantic: cannot be used: numpy is installed")
+
+
+async def test_a_log_that_cannot_be_written_is_named_by_its_setting(tmp_path: Path) -> None:
+    log = tmp_path / "none" / "log"
+    path = write_config(tmp_path / "config", {**GOOD, "telemetry": {"access_log": str(log)}})
+    code, out, errors = await finished("run", "--config", str(path))
+    assert (code, out) == (1, "")
+    assert errors.count("\n") == 1
+    assert errors.startswith("sidecar: cannot start: ")
+    assert f"telemetry.access_log: {log}: " in errors
 
 
 async def test_as_a_program_it_needs_nothing_from_its_environment(config: Path) -> None:
