@@ -9,7 +9,8 @@ restart, and the same end on the monotonic clock, which nobody can set back; the
 no grant is longer than a day. Every change is one line of the log at level warning: who, until when, why.
 
 The operator's word is kept in a file, where one is configured. It is replaced whole, without waiting for the
-disk: a crash of the machine may lose it, which is the safe side, and the event loop must not wait.
+disk: a crash of the machine may lose it, which is the safe side, and the event loop must not wait. What could
+not be written is tried again each second.
 """
 
 import logging
@@ -164,9 +165,11 @@ class BreakGlass:
         self._settle("by the configuration file")
 
     def check(self) -> None:
-        """End what is over."""
+        """End what is over, and write what could not be written."""
         if self._by_admin is not None and self._left_s(self._by_admin) <= 0:
             self._by_admin = None
+            self._save()
+        elif self._write_error:
             self._save()
         if self._by_file is not None and self._left_s(self._by_file) <= 0:
             self._by_file = None
@@ -210,7 +213,7 @@ class BreakGlass:
     # --- the state file -------------------------------------------------------------------------------
 
     def _save(self) -> None:
-        self._write_error = ""
+        before, self._write_error = self._write_error, ""
         if self._path is None:
             return
         try:
@@ -220,7 +223,11 @@ class BreakGlass:
                 _remove(self._path)
         except OSError as error:
             self._write_error = f"{self._path} cannot be written ({error.strerror})"
-            _log.error("break-glass state file: %s", self._write_error)
+            if self._write_error != before:
+                _log.error("break-glass state file: %s", self._write_error)
+        else:
+            if before:
+                _log.warning("break-glass state file: %s is written again", self._path)
 
     def _encoded(self) -> bytes:
         one = self._by_admin

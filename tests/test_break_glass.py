@@ -310,6 +310,46 @@ def test_a_file_that_cannot_be_written_is_said_and_it_is_on_nevertheless(
     assert sum(line.startswith("ERROR") for line in lines(caplog)) == 1
 
 
+def test_what_could_not_be_written_is_tried_again_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "late"
+    world = World(f"{{path: {folder / 'file'}}}")
+    world.on()
+    for _ in range(3):
+        world.pass_time(1)
+    folder.mkdir()
+    world.pass_time(1)
+    assert world.glass.notes() == []
+    assert [line for line in lines(caplog) if "state file" in line] == [
+        f"ERROR break-glass state file: {folder}/file cannot be written (No such file or directory)",
+        f"WARNING break-glass state file: {folder}/file is written again",
+    ]
+    world.pass_time(1)
+    world.restart()
+    assert world.reason == "region lost"
+
+
+def test_an_end_that_could_not_be_written_down_is_tried_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(f"{{path: {path}}}")
+    world.on()
+
+    def fail(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", fail)
+        world.glass.turn_off("admin")
+        world.pass_time(1)
+        assert path.exists()
+    world.pass_time(1)
+    assert not path.exists() and world.glass.notes() == []
+    world.restart()
+    assert not world.glass.is_on
+
+
 def test_a_write_that_fails_half_way_leaves_the_file_before_and_no_other(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,19 +77,14 @@ class Entry:
 
 
 class Stats:
-    """What the store did since its start, and holds now."""
+    """What the store holds now, and how many answers it dropped for want of room since its start."""
 
-    __slots__ = ("bytes", "entries", "evictions", "expired", "hits", "misses", "refused", "stored")
+    __slots__ = ("bytes", "entries", "evictions")
 
     def __init__(self) -> None:
         self.entries = 0
         self.bytes = 0
-        self.hits = 0
-        self.misses = 0
-        self.stored = 0
-        self.evictions = 0  # for want of room
-        self.expired = 0  # met after their time
-        self.refused = 0  # too large
+        self.evictions = 0
 
 
 class Store:
@@ -108,21 +103,16 @@ class Store:
     def get(self, digest: bytes, now_s: float) -> Entry | None:
         """The answer stored under a digest, unless its time is over."""
         entry = self._entries.get(digest)
-        stats = self.stats
         if entry is None:
-            stats.misses += 1
             return None
         if entry.expires_s <= now_s:
-            stats.expired += 1
-            stats.misses += 1
             self._forget(self._entries.pop(digest))
             return None
-        stats.hits += 1
         self._entries.move_to_end(digest)
         return entry
 
     def peek(self, digest: bytes, now_s: float) -> Entry | None:
-        """As `get`, and nothing is changed by it: no count, no order."""
+        """As `get`, and nothing is changed by it, not even the order."""
         entry = self._entries.get(digest)
         return entry if entry is not None and entry.expires_s > now_s else None
 
@@ -130,7 +120,6 @@ class Store:
         """Keep an answer, in place of the one stored under that key; False if it is too large."""
         size = entry.size_bytes
         if size > self.max_entry_bytes:
-            self.stats.refused += 1
             return False
         entries, stats = self._entries, self.stats
         if (replaced := entries.pop(key.digest, None)) is not None:
@@ -141,7 +130,6 @@ class Store:
         entries[key.digest] = entry
         stats.entries += 1
         stats.bytes += size
-        stats.stored += 1
         return True
 
     def purge(

@@ -15,6 +15,8 @@ from sidecar.commands.output import fail, show
 
 def run(options: argparse.Namespace) -> int:
     """Ask and print; returns the exit code. BrokenPipeError when the reader has left."""
+    if options.action == "purge" and (fault := _purge_fault(options)):
+        return fail("cache", fault, 2)
     try:
         if options.action == "status":
             answer = ask(options.admin, "GET", "/cache")
@@ -42,6 +44,17 @@ def _change(options: argparse.Namespace) -> tuple[str, dict[str, str]]:
     if options.action == "purge" and options.all:
         query["all"] = "1"
     return f"/cache/{options.action}", query
+
+
+def _purge_fault(options: argparse.Namespace) -> str:
+    """What is wrong with the options, in their own names: the sidecar would say it in those of a query."""
+    is_named = any(value is not None for value in (options.key, options.route, options.scope))
+    if options.all and is_named:
+        return "--all drops everything, and stands alone"
+    if not options.all and not is_named:
+        what = "--key HEX, --route NAME, --scope NAME, of several what has all of them"
+        return f"say what to drop: {what}; or --all"
+    return ""
 
 
 def _purged(said: dict[str, Any]) -> str:

@@ -67,7 +67,7 @@ class Address(Value):
             return cls(path=_socket_path(raw.removeprefix("unix:")))
         host, colon, port = raw.rpartition(":")
         if not colon or not host:
-            raise ValueError(f"{expected}: write for example 127.0.0.1:{raw.lstrip(':') or 8080}")
+            raise ValueError(f"{expected}: write for example {_completed(raw.lstrip(':'))}")
         return cls(_host(host, expected), _port(port))
 
     @property
@@ -195,6 +195,13 @@ def _socket_path(path: str) -> str:
     if len(path.encode()) > 107:  # sun_path is 108 bytes on Linux, with its final NUL
         raise ValueError("the path of a Unix socket has at most 107 bytes: choose a shorter one")
     return path
+
+
+def _completed(text: str) -> str:
+    """An address out of a port alone, or a host alone."""
+    if text.isdecimal():
+        return f"127.0.0.1:{text}"
+    return f"{text if _HOST.fullmatch(text) else '127.0.0.1'}:8080"
 
 
 def _bracketed(host: str) -> str:

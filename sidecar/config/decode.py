@@ -150,7 +150,8 @@ def _plain_message(message: str, raw: object, annotation: Any) -> str:
     """msgspec's words in ours: what would have been right rather than which rule was broken."""
     bare = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
     if get_origin(bare) is Literal:
-        return f"expected {' or '.join(get_args(bare))}, got {_kind(raw)}"
+        *others, last = get_args(bare)
+        return f"expected {', '.join(others)} or {last}, got {_word(raw)}"
     if bare is date:
         return "expected a date such as 2027-01-31"
     if bare is str and isinstance(raw, (bool, int, float)):
@@ -158,7 +159,13 @@ def _plain_message(message: str, raw: object, annotation: Any) -> str:
     if bare is str and raw == "":
         return "is empty: expected some text"
     message = re.sub(r"`(\w+)`", lambda word: _WORDS.get(word[1], word[1]), message)
-    return message[:1].lower() + message[1:]
+    return message[:1].lower() + message[1:].replace("got text", f"got {_word(raw)}")
+
+
+def _word(raw: object) -> str:
+    """What stands where one of a few words, or a number, was expected; a long text may be a secret."""
+    is_word = isinstance(raw, str) and re.fullmatch(r"[A-Za-z0-9_-]{1,16}", raw)
+    return f'"{raw}"' if is_word else _kind(raw)
 
 
 def _kind(raw: object) -> str:

@@ -1,8 +1,13 @@
-"""What is allowed but probably not meant; `sidecar check` prints it and still exits 0."""
+"""What is allowed but probably not meant; `sidecar check` prints it and still exits 0.
 
+Of what is outside the file it looks at the folders that the sidecar will write to, and writes nothing.
+"""
+
+import os
 import time
 from collections.abc import Iterator
 
+from sidecar.config.addresses import Url
 from sidecar.config.auth import ServiceAccountRule
 from sidecar.config.cache import Semantic
 from sidecar.config.callers import warn_budgets, warn_tiers_and_keys
@@ -10,6 +15,9 @@ from sidecar.config.model import Config, Timeouts
 from sidecar.config.problems import Path, Problem, field_path
 
 Found = Iterator[tuple[Path, str]]
+
+# What apps put behind a base URL; the longer of two that end alike stands first.
+_CALLS = ("/chat/completions", "/completions", "/responses", "/messages", "/embeddings")
 
 
 def warnings(config: Config) -> list[Problem]:
@@ -24,6 +32,7 @@ def warnings(config: Config) -> list[Problem]:
             _warn_callers,
             _warn_cache,
             _warn_break_glass,
+            _warn_files,
         )
         for path, message in warn(config)
     ]
@@ -47,9 +56,17 @@ def _warn_providers(config: Config) -> Found:
         for index, endpoint in enumerate(provider.endpoints):
             if not endpoint.url.is_tls and not endpoint.url.is_loopback:
                 yield (*path, "endpoints", index, "url"), f"sends {key} in clear: use https"
+            if call := _call_of(endpoint.url):
+                base = str(endpoint.url).removesuffix(call)
+                what = f"ends in {call}, which each request adds: write {base}"
+                yield (*path, "endpoints", index, "url"), what
         if provider.tls.ca_file and not any(endpoint.url.is_tls for endpoint in provider.endpoints):
             yield (*path, "tls", "ca_file"), "has no effect: no endpoint is https"
         yield from _warn_timeouts(provider.timeouts, path)
+
+
+def _call_of(url: Url) -> str:
+    return next((call for call in _CALLS if url.prefix.endswith(call)), "")
 
 
 def _warn_timeouts(timeouts: Timeouts, path: Path) -> Found:
@@ -151,3 +168,28 @@ def _warn_break_glass(config: Config) -> Found:
     direct = any(provider.break_glass for provider in config.providers.values())
     if config.break_glass is not None and not direct:
         yield ("break_glass",), "has no effect: no provider has break_glass: true"
+
+
+def _warn_files(config: Config) -> Found:
+    log = config.telemetry.access_log
+    if log not in ("stdout", "off") and (fault := _fault_of(log, is_replaced=False)):
+        yield ("telemetry", "access_log"), f"{fault}: the sidecar would not start"
+    # SQLite keeps its log beside the database; the state file is replaced by a new one.
+    if config.usage is not None and (fault := _fault_of(config.usage.path, is_replaced=True)):
+        yield ("usage", "path"), f"{fault}: usage would be kept in memory, and lost at the end"
+    glass = config.break_glass
+    if glass is not None and glass.path is not None and (fault := _fault_of(glass.path, is_replaced=True)):
+        yield ("break_glass", "path"), f"{fault}: an operator's word would not survive a restart"
+
+
+def _fault_of(name: str, *, is_replaced: bool) -> str:
+    """Why a file could not be written here and now, by this user; empty if it could."""
+    folder = os.path.dirname(os.path.abspath(name))
+    if not os.path.isdir(folder):
+        return f"folder {folder} does not exist"
+    if os.path.isdir(name):
+        return "is a folder, and a file is expected"
+    exists = os.path.exists(name)
+    if (is_replaced or not exists) and not os.access(folder, os.W_OK | os.X_OK):
+        return f"folder {folder} cannot be written to by this user"
+    return f"{name} cannot be written to by this user" if exists and not os.access(name, os.W_OK) else ""

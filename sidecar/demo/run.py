@@ -11,6 +11,8 @@ import contextlib
 import errno
 import logging
 import os
+import shlex
+import shutil
 import signal
 import socket
 import sys
@@ -163,6 +165,7 @@ async def _show(sidecar: Sidecar, ports: Ports, providers: Sequence[DemoProvider
         health=f"http://{_HOST}:{ports.health}",
         regions=[terminal.Region(p.region, p.url, p.control_url) for p in providers],
         model=_MODEL,
+        program=_program(sys.argv[0]),
         ansi=ansi,
     )
     try:
@@ -170,6 +173,13 @@ async def _show(sidecar: Sidecar, ports: Ports, providers: Sequence[DemoProvider
     except OSError:  # the reader of the pipe has gone
         return
     await terminal.live(_Figures(sidecar.metrics), out, ansi=ansi)
+
+
+def _program(started_as: str) -> str:
+    """The program as a shell in the same folder finds it; a virtualenv's is seldom on the PATH."""
+    if os.path.basename(started_as) != "sidecar":
+        return f"{shlex.quote(sys.executable)} -m sidecar"
+    return "sidecar" if shutil.which("sidecar") == started_as else shlex.quote(started_as)
 
 
 class _Figures:

@@ -51,9 +51,17 @@ def has_ansi(out: TextIO, environ: Mapping[str, str]) -> bool:
 
 
 def banner(
-    *, data: str, admin: str, health: str, regions: Sequence[Region], model: str, ansi: bool = False
+    *,
+    data: str,
+    admin: str,
+    health: str,
+    regions: Sequence[Region],
+    model: str,
+    program: str,
+    ansi: bool = False,
 ) -> str:
-    """What runs where, and what to try. `data`, `admin` and `health` are origins, without a path.
+    """What runs where, and what to try. `data`, `admin` and `health` are origins, without a path; `program`
+    is how a shell starts the sidecar.
 
     Lines to copy stand at the left margin: Python takes no indented paste.
     """
@@ -67,13 +75,15 @@ def banner(
     ]
     lines = ["", f"{bold}AI sidecar demo{plain} - simulated providers, nothing leaves this machine", ""]
     lines += [f"  {bold}{name:<{width}}{plain}  {url}  {dim}{note}{plain}" for name, url, note in places]
-    for number, (heading, commands) in enumerate(_things_to_try(data, admin, regions, model), start=1):
+    for number, (heading, commands) in enumerate(
+        _things_to_try(data, admin, regions, model, program), start=1
+    ):
         lines += ["", f"{bold}{number}. {heading}{plain}", *commands]
     return "\n".join([*lines, "", f"{dim}Ctrl-C ends it.{plain}", ""])
 
 
 def _things_to_try(
-    data: str, admin: str, regions: Sequence[Region], model: str
+    data: str, admin: str, regions: Sequence[Region], model: str, program: str
 ) -> list[tuple[str, list[str]]]:
     ask = {"model": model, "stream": True, "messages": [{"role": "user", "content": "Why is the sea salty?"}]}
     steps = [
@@ -116,7 +126,7 @@ def _things_to_try(
         ),
         (
             "See where a request would go now, and why",
-            [f"sidecar explain --admin {admin.removeprefix('http://')} --model auto"],
+            [f"{program} explain --admin {admin.removeprefix('http://')} --model auto"],
         ),
         ("Open the live page", [f"{admin}/"]),
     ]

@@ -4,7 +4,7 @@ A command that is cancelled, late or answered with nonsense leaves its answer be
 the next command would take it for its own. So a connection is taken out of its place while it is in use, and
 put back only after a whole answer was read.
 
-The URL holds a password: no message says anything of it, nor repeats what the server says.
+The URL holds a password: messages say its host and port alone, and repeat nothing that the server says.
 """
 
 import asyncio
@@ -15,18 +15,21 @@ from typing import Any
 from redis import exceptions
 from redis.asyncio.connection import Connection, parse_url
 
+from sidecar.config.addresses import Address
 from sidecar.config.secrets import Secret
 
-# What the exceptions of redis-py mean, the first that fits; subclasses stand before their bases.
+_PORT = 6379
+# What the exceptions of redis-py mean, the first that fits; subclasses stand before their bases. Each goes on
+# with a sentence that begins with the server.
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
-    (exceptions.AuthenticationError, "it refuses the password in the URL of fleet.redis, or wants one"),
-    (exceptions.NoPermissionError, "its ACL forbids EVAL, EVALSHA or the keys sidecar:1:*: allow them"),
-    (exceptions.ReadOnlyError, "it is a read-only replica: point fleet.redis to the primary"),
-    (exceptions.MasterDownError, "it is a replica without its primary: point fleet.redis to the primary"),
-    (exceptions.OutOfMemoryError, "it is out of memory: raise its maxmemory"),
-    (exceptions.BusyLoadingError, "it is still loading its data"),
-    (exceptions.ResponseError, "it refused a command: see its ACL, its log and whether it allows scripts"),
-    (ssl.SSLError, "TLS failed: check its certificate, or use redis:// if it has none"),
+    (exceptions.AuthenticationError, "refuses the password in the URL of fleet.redis, or wants one"),
+    (exceptions.NoPermissionError, "forbids EVAL, EVALSHA or the keys sidecar:1:*: allow them in its ACL"),
+    (exceptions.ReadOnlyError, "is a read-only replica: point fleet.redis to the primary"),
+    (exceptions.MasterDownError, "is a replica without its primary: point fleet.redis to the primary"),
+    (exceptions.OutOfMemoryError, "is out of memory: raise its maxmemory"),
+    (exceptions.BusyLoadingError, "is still loading its data"),
+    (exceptions.ResponseError, "refused a command: see its ACL, its log and whether it allows scripts"),
+    (ssl.SSLError, "fails at TLS: check its certificate, or use redis:// if it has none"),
 )
 
 
@@ -49,6 +52,7 @@ class Link:
 
     def __init__(self, url: Secret, patience_s: float) -> None:
         self._url = url
+        self._place = "it"  # host and port, once the URL is read
         self._patience_s = patience_s
         self._connection: Connection | None = None
         self._is_closed = False
@@ -95,18 +99,19 @@ class Link:
 
     def _open(self) -> Connection:
         options: dict[str, Any] = dict(parse_url(self._url.reveal()))
+        self._place = str(Address(options.get("host", "localhost"), options.get("port", _PORT)))
         kind: type[Connection] = options.pop("connection_class", Connection)
         # RESP2 and no names: a new connection costs AUTH and SELECT, where needed, and nothing else.
         return kind(**options, protocol=2, driver_info=None, socket_timeout=None)
 
     def _reason(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
-            return f"it did not answer within {self._patience_s:g} s"
+            return f"{self._place} did not answer within {self._patience_s:g} s"
         causes = (error, error.__cause__, error.__context__)
         for kind, reason in _REASONS:
             if any(isinstance(cause, kind) for cause in causes):
-                return reason
-        return "it cannot be reached, closed the connection, or is not Redis"
+                return f"{self._place} {reason}"
+        return f"{self._place} cannot be reached, closed the connection, or is not Redis"
 
 
 async def _ask(connection: Connection, ways: tuple[tuple[str | bytes | int, ...], ...]) -> object:

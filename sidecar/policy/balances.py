@@ -78,13 +78,12 @@ LeaseFactory = Callable[[str, int, float | None], BudgetLease]
 
 
 class Counts:
-    """What became of the requests that one budget counts."""
+    """How often a budget had no room."""
 
-    __slots__ = ("exceeded", "warned")
+    __slots__ = ("exceeded",)
 
     def __init__(self) -> None:
-        self.exceeded = 0  # reservations it had no room for
-        self.warned = 0  # balances that passed the soft limit, each once in a window
+        self.exceeded = 0  # reservations
 
 
 class Balance:
@@ -143,7 +142,6 @@ class Balance:
         self._spend(reserved, actual)
         if self.spent >= budget.soft_limit and not self.is_warned:
             self.is_warned = True
-            budget.counts.warned += 1
             budget.on_soft(self.status(now_unix_s))
 
     def _spend(self, reserved: int, actual: int) -> None:

@@ -57,7 +57,6 @@ class Caller:
         "_verdicts",
         "bucket",
         "id",
-        "is_verified",
         "models",
         "priority",
         "regions",
@@ -74,7 +73,6 @@ class Caller:
         self.priority = priority
         self.bucket = bucket
         self.unforwarded = self
-        self.is_verified = key is not None
         self.id = "" if key is None else key.id
         self.regions: tuple[str, ...] = () if key is None else key.regions
         self.models: tuple[str, ...] = ("*",) if key is None else key.models
@@ -143,7 +141,6 @@ class Callers:
         rule = account.rule
         caller = self._caller(self._standard if rule.tier is None else rule.tier, account.id)
         caller.team = account.namespace if rule.team is None else rule.team
-        caller.is_verified = True
         caller.id = account.id
         caller.regions, caller.models = rule.regions, rule.models
         caller.valid_until_s = account.until_s

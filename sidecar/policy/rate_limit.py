@@ -56,14 +56,13 @@ def _of_our_own(_key: str, rate: int, capacity: int) -> TokenBucket:
 
 
 class Counts:
-    """What became of the requests of one tier."""
+    """How many requests of one tier were over its limits."""
 
-    __slots__ = ("admitted", "limited", "would_limit")
+    __slots__ = ("limited", "would_limit")
 
     def __init__(self) -> None:
-        self.admitted = 0
         self.limited = 0
-        self.would_limit = 0  # of those admitted: let in because their tier is a dry run
+        self.would_limit = 0  # let in because their tier is a dry run
 
 
 class _Limits:
@@ -266,7 +265,6 @@ class Limiter:
         of_requests, of_tokens = buckets.requests, buckets.tokens
         if of_requests is None or of_requests.take(now_s):
             if of_tokens is None or of_tokens.take(now_s, tokens):
-                limits.counts.admitted += 1
                 return Admission(buckets, of_tokens, tokens)
             if of_requests is not None:
                 of_requests.give_back(1)
@@ -315,7 +313,6 @@ class Limiter:
         """The refusal, counted; in a dry run only counted."""
         counts = buckets.limits.counts
         if buckets.limits.is_dry_run:
-            counts.admitted += 1
             if buckets.suffice(tokens, now_s):  # a lease is used up, but not what the fleet has
                 buckets.charge(tokens, now_s)
                 return Admission(buckets, buckets.tokens, tokens)

@@ -43,19 +43,9 @@ class Ledger:
         self._thread: threading.Thread | None = None
 
     @property
-    def is_degraded(self) -> bool:
-        """Whether usage is kept in memory because the file cannot be written."""
-        return self._writer.is_degraded
-
-    @property
     def failures(self) -> int:
         """How many times the file could not be written."""
         return self._writer.failures
-
-    @property
-    def waiting_rows(self) -> int:
-        """How many rows are not in the file yet."""
-        return len(self._rows) + len(self._handed) + len(self._writer.waiting)
 
     def configure(self, models: frozenset[str]) -> None:
         """The model names the configuration spells out: they always have rows of their own."""

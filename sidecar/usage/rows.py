@@ -5,7 +5,7 @@ write one file, lets a batch that failed be merged into the next, and lets `boun
 without losing a token or a cent.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TypeAlias
 
 from sidecar.exchange import Usage
@@ -33,7 +33,6 @@ Row: TypeAlias = list[int]
 Rows: TypeAlias = dict[tuple[int, Labels], Row]  # by minute (Unix time / 60) and labels
 
 _HOUR, _DAY = 60, 24 * 60  # in minutes
-_Coarser: TypeAlias = Callable[[int, Labels], tuple[int, Labels]]
 
 
 class Entry:

@@ -26,7 +26,6 @@ MAX_FIGURE = 10**17
 
 _MAX = MAX_FIGURE
 _LABEL_COLUMNS = ", ".join(f'"{name}"' for name in LABELS)
-_FIGURE_COLUMNS = ", ".join(FIGURES)
 _TYPED_LABELS = (
     ", ".join(f'"{name}" TEXT NOT NULL' for name in LABELS[:-1]) + ", status_class INTEGER NOT NULL"
 )

@@ -60,8 +60,8 @@ async def test_purge_drops_what_is_named_and_nothing_without_a_word(sidecar: Sid
     code, out, errors = await cache(sidecar, "purge")
     assert (code, out) == (2, "")
     assert errors == (
-        "sidecar cache: Say what to drop:"
-        " key=HEX, route=NAME, scope=NAME, of several what has all of them; or all=1.\n"
+        "sidecar cache: say what to drop:"
+        " --key HEX, --route NAME, --scope NAME, of several what has all of them; or --all\n"
     )
     assert await cache(sidecar, "purge", "--scope", "shared", "--route", "auto") == (
         0,
@@ -103,7 +103,7 @@ async def test_reset_says_what_came_on(sidecar: SidecarProcess) -> None:
         (("purge", "--key", "abc"), 2, "32 hexadecimal digits"),
         (("purge", "--route", ""), 1, "There is no route ''"),
         (("purge", "--scope", "nobody"), 1, "There is no key 'nobody'"),
-        (("purge", "--all", "--route", "auto"), 2, "stands alone"),
+        (("purge", "--all", "--route", "auto"), 2, "--all drops everything, and stands alone"),
         (("false-hit", "abc"), 2, "32 hexadecimal digits"),
         (("reset", "--tier", "fuzzy"), 2, "exact, canonical, semantic"),
         (("reset", "--route", "nowhere"), 1, "There is no route 'nowhere'"),

@@ -254,7 +254,7 @@ def test_a_fleets_redis_that_is_not_there_is_one_line(
     assert run("--fleet", "--config", str(config)) == 1
     out, errors = capsys.readouterr()
     assert (out, len(errors.splitlines())) == ("", 1)
-    assert "Redis cannot be used: it cannot be reached" in errors and "hidden" not in errors
+    assert "Redis cannot be used: 127.0.0.1:1 cannot be reached" in errors and "hidden" not in errors
 
 
 @pytest.mark.parametrize("teams", [1, 5000])

@@ -22,13 +22,12 @@ MINIMAL = 'providers: {a: {endpoints: [{url: "https://a.example/v1"}]}}\n' + MOD
 
 
 def full_text(folder: Path) -> str:
-    """The configuration with every part, its two files put into a folder of the test."""
+    """The configuration with every part, its files put into a folder of the test."""
     key_file = folder / "pro-key"
     key_file.write_text("sk-pro\n")
     text = (HERE / "full.yaml").read_text()
-    return text.replace("/var/run/secrets/sidecar/pro-key", str(key_file)).replace(
-        "/etc/ssl/corp.pem", CA_FILE
-    )
+    text = text.replace("/var/run/secrets/sidecar/pro-key", str(key_file))
+    return text.replace("/etc/ssl/corp.pem", CA_FILE).replace("/var/lib/sidecar", str(folder))
 
 
 def config_of(text: str, environ: Mapping[str, str] = ENVIRON) -> Config:

@@ -1,5 +1,7 @@
 """What is allowed but doubtful is said."""
 
+import os
+from collections.abc import Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -61,6 +63,14 @@ def test_full_and_minimal_configurations_have_no_warnings(tmp_path: Path) -> Non
             "is used by no model",
         ),
         (MINIMAL + "break_glass: {path: /tmp/b.json}", "break_glass", "no provider has break_glass: true"),
+        *(
+            (
+                provider(url=f"https://a.example/v1{call}") + MODELS,
+                "providers.a.endpoints[0].url",
+                f"ends in {call}, which each request adds: write https://a.example/v1",
+            )
+            for call in ("/chat/completions", "/completions", "/responses", "/messages", "/embeddings")
+        ),
     ],
 )
 def test_doubtful_setting_is_said(text: str, path: str, message: str) -> None:
@@ -81,6 +91,73 @@ def test_what_a_budget_lacks_to_be_a_hard_one_is_said() -> None:
 
 def test_plain_http_on_loopback_is_not_doubtful() -> None:
     assert warnings(config_of(provider(url="http://localhost:11434/v1") + MODELS)) == []
+
+
+# --- the files that are written -----------------------------------------------------------------------------
+
+ENDPOINTS = 'endpoints: [{url: "https://a.example"}]'
+WRITERS = [
+    ("usage: {path: 'FILE'}", "usage.path", "lost at the end"),
+    ("telemetry: {access_log: 'FILE'}", "telemetry.access_log", "would not start"),
+    ("break_glass: {path: 'FILE'}", "break_glass.path", "would not survive a restart"),
+]
+
+
+@pytest.fixture
+def others_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder that this process may look into and not write to, whoever runs it."""
+    folder = tmp_path / "others"
+    folder.mkdir()
+    (folder / "file").touch()
+    folder.chmod(0o555)
+    user = os.getuid()
+    if user == 0:  # whom no mode keeps out; `access` goes by the real user
+        os.setreuid(65534, 0)
+    yield folder
+    os.setreuid(user, user)
+
+
+def said_of_files(text: str, name: Path | str) -> dict[str, str]:
+    """The warnings of a configuration that may write this file, by field path."""
+    direct = f"b: {{api_key: {{env: GLOBAL_API_KEY}}, {ENDPOINTS}, break_glass: true}}"
+    providers = f"providers: {{a: {{{ENDPOINTS}}}, {direct}}}\n"
+    return dict(warnings(config_of(providers + MODELS + text.replace("FILE", str(name)))))
+
+
+@pytest.mark.parametrize(("text", "path", "then"), WRITERS)
+def test_file_in_a_folder_that_is_not_there_is_said(text: str, path: str, then: str, tmp_path: Path) -> None:
+    said = said_of_files(text, tmp_path / "none" / "file")
+    assert said[path].startswith(f"folder {tmp_path}/none does not exist: ")
+    assert then in said[path]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("text", "path", "then"), WRITERS)
+def test_file_that_cannot_be_made_is_said(text: str, path: str, then: str, others_folder: Path) -> None:
+    said = said_of_files(text, others_folder / "new")
+    assert said[path].startswith(f"folder {others_folder} cannot be written to by this user: ")
+
+
+@pytest.mark.parametrize(("text", "path", "then"), WRITERS)
+def test_folder_in_place_of_a_file_is_said(text: str, path: str, then: str, tmp_path: Path) -> None:
+    assert said_of_files(text, tmp_path)[path].startswith("is a folder, and a file is expected: ")
+
+
+def test_log_that_is_there_needs_no_folder_that_can_be_written(others_folder: Path) -> None:
+    usage, log, _ = (text for text, _, _ in WRITERS)
+    assert list(said_of_files(usage, others_folder / "file")) == ["usage.path"]
+    assert said_of_files(log, "/dev/null") == {}
+    message = said_of_files(log, others_folder / "file")["telemetry.access_log"]
+    assert message.startswith(f"{others_folder}/file cannot be written to by this user: ")
+
+
+@pytest.mark.parametrize(("text", "path", "then"), WRITERS)
+def test_file_that_can_be_written_is_not_doubtful_nor_made(
+    text: str, path: str, then: str, tmp_path: Path
+) -> None:
+    assert said_of_files(text, tmp_path / "new") == {}
+    assert said_of_files("telemetry: {access_log: 'off'}", "") == {}
+    assert not list(tmp_path.iterdir())
 
 
 # --- the answer cache ---------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import termios
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -91,11 +92,13 @@ class Demo:
 
 
 @contextlib.contextmanager
-def started(has_terminal: bool, ports: Ports | None = None) -> Iterator[Demo]:
+def started(
+    has_terminal: bool, ports: Ports | None = None, command: list[str] | None = None
+) -> Iterator[Demo]:
     """`python -m sidecar demo`, or the same on other ports, once its banner is out."""
     if ports is None:
         ports, command = DEFAULTS, [sys.executable, "-m", "sidecar", "demo"]
-    else:
+    elif command is None:
         program = ELSEWHERE.format(ports.data, ports.admin, ports.health, *ports.regions)
         command = [sys.executable, "-c", program]
     run = Demo(command, ports, has_terminal)
@@ -149,6 +152,33 @@ def test_the_command_works_on_its_default_ports() -> None:
             dump = orjson.loads(answer.read())
         assert dump["providers"]["global-api"]["api_key"] == "***"
         assert run.end(signal.SIGINT) == 0
+
+
+def explains(run: Demo) -> str:
+    """The printed command that explains, as a user would copy it."""
+    (line,) = (line for line in run.written.splitlines() if " explain --admin " in line)
+    return line
+
+
+def test_the_command_that_explains_runs_as_it_is_printed() -> None:
+    with started(has_terminal=False, ports=free_ports()) as run:
+        done = subprocess.run(explains(run), shell=True, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "deepseek-ai/DeepSeek-V4-Flash" in done.stdout
+
+
+@pytest.mark.parametrize("is_on_path", [True, False])
+def test_the_program_is_named_as_it_was_started(
+    is_on_path: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports, program = free_ports(), tmp_path / "sidecar"
+    program.write_text(ELSEWHERE.format(ports.data, ports.admin, ports.health, *ports.regions))
+    program.chmod(0o755)
+    if is_on_path:
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with started(has_terminal=False, ports=ports, command=[sys.executable, str(program)]) as run:
+        name = "sidecar" if is_on_path else str(program)
+        assert explains(run) == f"{name} explain --admin 127.0.0.1:{ports.admin} --model auto"
 
 
 def test_on_a_terminal_the_line_lives_and_ctrl_c_leaves_it_whole() -> None:

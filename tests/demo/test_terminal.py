@@ -19,13 +19,14 @@ REGIONS = [
 ]
 
 
-def show(ansi: bool = False) -> str:
+def show(ansi: bool = False, program: str = "sidecar") -> str:
     return banner(
         data="http://127.0.0.1:8080",
         admin="http://127.0.0.1:9901",
         health="http://127.0.0.1:9902",
         regions=REGIONS,
         model="auto",
+        program=program,
         ansi=ansi,
     )
 
@@ -78,6 +79,12 @@ def test_the_lines_to_copy_are_whole_commands() -> None:
     Scenario().update(fault)
     first = lines.index("from openai import OpenAI")
     ast.parse("\n".join(lines[first : first + 5]))
+
+
+def test_the_program_is_named_as_it_was_started() -> None:
+    for program in ("sidecar", ".venv/bin/sidecar"):
+        line = f"{program} explain --admin 127.0.0.1:9901 --model auto"
+        assert line in show(program=program).splitlines()
 
 
 def test_the_banner_is_plain_unless_told_otherwise() -> None:

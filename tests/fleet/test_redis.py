@@ -76,7 +76,7 @@ async def test_a_late_answer_is_nobodys() -> None:
         assert await link.command("ECHO", "before") == b"before"
         server.pause()
         for number in range(3):
-            with pytest.raises(LinkError, match=r"did not answer within 0\.1 s"):
+            with pytest.raises(LinkError, match=rf"^127\.0\.0\.1:{server.port} did not answer within 0\.1 s"):
                 await link.command("ECHO", f"late {number}")
         server.resume()
         for number in range(50):
@@ -111,7 +111,7 @@ async def test_a_server_that_was_killed_is_found_again() -> None:
         assert await link.command("ECHO", "a") == b"a"
         server.kill()
         for _ in range(2):
-            with pytest.raises(LinkError, match="cannot be reached"):
+            with pytest.raises(LinkError, match=rf"^127\.0\.0\.1:{server.port} cannot be reached"):
                 await link.command("ECHO", "b")
         server.start()
         assert await link.command("ECHO", "c") == b"c"
@@ -188,12 +188,14 @@ async def test_a_server_that_forbids_scripts_is_named() -> None:
         server.admin.acl_setuser(
             "default", nopass=True, enabled=True, commands=["+@all", "-evalsha", "-eval"]
         )
-        with pytest.raises(LinkError, match="ACL forbids"):
+        with pytest.raises(LinkError, match="allow them in its ACL"):
             await settle_nothing(link_to(server.url))
 
 
 async def test_a_host_that_does_not_exist_is_an_error() -> None:
-    assert "cannot be reached" in await refusal(link_to("redis://:s3cret@host.invalid:6379", patience_s=4.0))
+    message = await refusal(link_to("redis://joe:s3cret@host.invalid", patience_s=4.0))
+    assert message.startswith("host.invalid:6379 cannot be reached")
+    assert "s3cret" not in message and "joe" not in message
 
 
 @pytest.mark.parametrize("url", ["s3cret", "http://:s3cret@x", "redis://:s3/cret@x", "redis://x?s3cret=1"])

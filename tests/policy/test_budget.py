@@ -378,7 +378,6 @@ def test_the_soft_limit_is_said_once_in_each_window_for_each_team() -> None:
     assert [row.whom for row in told] == ["red", "blue"]
     spend(budgets, 8, now_s=NOW_S + HOUR_S)
     assert [row.whom for row in told] == ["red", "blue", "red"]
-    assert budgets.counts["b"].warned == 3
 
 
 def test_what_is_only_reserved_does_not_pass_the_soft_limit() -> None:
@@ -388,7 +387,6 @@ def test_what_is_only_reserved_does_not_pass_the_soft_limit() -> None:
         reserved(reserve(budgets, 5)).release()
     reserved(reserve(budgets, 10)).settle(usd(4.9), NOW_S)
     assert told == []
-    assert budgets.counts["b"].warned == 0
 
 
 def test_a_soft_limit_of_one_is_the_limit() -> None:

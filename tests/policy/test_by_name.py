@@ -34,7 +34,7 @@ def found(text: str, name: str = "", team: str = "") -> Found:
 
 def facts(caller: Caller | None) -> tuple[object, ...]:
     assert caller is not None
-    names = ("id", "bucket", "team", "tier", "priority", "regions", "models", "is_verified")
+    names = ("id", "bucket", "team", "tier", "priority", "regions", "models")
     return tuple(getattr(caller, name) for name in names)
 
 

@@ -69,7 +69,6 @@ def test_key_gives_what_its_entry_says() -> None:
     caller = admitted(callers_of(OWN_KEY + tiers + keys(entry)).identify(bearer("sk-a"), NOW_S))
     assert (caller.id, caller.team, caller.tier, caller.priority) == ("sk-a", "pay", "pro", 10)
     assert (caller.regions, caller.models) == (("eu",), ("gpt-4o", "Pro/*"))
-    assert caller.is_verified
     assert caller.bucket == "key:sk-a"
     assert caller.unforwarded is caller
 
@@ -220,7 +219,7 @@ def test_an_expired_key_is_refused_where_strangers_are_let_in() -> None:
 def test_listed_key_is_verified_under_passthrough_too() -> None:
     text = FORWARDING + TIERS + keys(listed("sk-a", ", team: pay, tier: pro"), mode="passthrough")
     caller = admitted(callers_of(text).identify(bearer("sk-a"), NOW_S))
-    assert (caller.team, caller.tier, caller.is_verified) == ("pay", "pro", True)
+    assert (caller.id, caller.team, caller.tier) == ("sk-a", "pay", "pro")
 
 
 def test_forwarded_key_has_the_tier_of_the_longest_prefix() -> None:
@@ -240,7 +239,7 @@ def test_forwarded_key_has_a_bucket_that_does_not_give_it_away() -> None:
     assert one.bucket == same.bucket != other.bucket
     assert "ga_pro" not in one.bucket
     assert len(one.bucket) == len("credential:") + 16
-    assert (one.id, one.is_verified, one.team) == ("", False, "default-team")
+    assert (one.id, one.team) == ("", "default-team")
 
 
 def test_where_its_key_is_not_forwarded_a_stranger_is_the_shared_caller() -> None:
@@ -253,7 +252,7 @@ def test_where_its_key_is_not_forwarded_a_stranger_is_the_shared_caller() -> Non
 def test_key_that_goes_nowhere_decides_nothing() -> None:
     callers = callers_of(OWN_KEY + TIERS)
     one = admitted(callers.identify(bearer("ga_pro_x"), NOW_S))
-    assert (one.tier, one.bucket, one.is_verified) == ("standard", SHARED_BUCKET, False)
+    assert (one.id, one.tier, one.bucket) == ("", "standard", SHARED_BUCKET)
     assert admitted(callers.identify(bearer("ga_pro_y"), NOW_S)) is one
 
 
@@ -352,7 +351,7 @@ def test_service_account_is_what_its_rule_says() -> None:
     callers, _ = with_accounts()
     caller = admitted(callers.identify(bearer(signer().token(NOW_S)), NOW_S))
     assert (caller.id, caller.bucket, caller.team) == ("sa:payments/checkout", "sa:payments/checkout", "pay")
-    assert (caller.tier, caller.priority, caller.is_verified) == ("pro", 10, True)
+    assert (caller.tier, caller.priority) == ("pro", 10)
     assert (caller.regions, caller.may_use("gpt-4o"), caller.may_use("o3")) == (("eu",), True, False)
     assert caller.unforwarded is caller
     token = signer().token(NOW_S, **account("search", "crawler"))

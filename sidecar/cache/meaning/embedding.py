@@ -8,7 +8,7 @@ import importlib.util
 import math
 import os
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import orjson
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Vector = NDArray[np.float32]
+    Vector: TypeAlias = NDArray[np.float32]
 
 # The largest that providers offer; an index of them takes 16 KB an entry.
 MAX_DIMENSIONS = 4096

@@ -16,32 +16,36 @@ from redis import exceptions
 from redis._parsers import _AsyncRESP2Parser
 from redis.asyncio.connection import Connection, ConnectionPool, parse_url
 
+from sidecar.config.addresses import Address
 from sidecar.config.secrets import Secret
 
+_PORT = 6379
 # Of one whole answer, beside a value: the log of orders, the names that a scan finds.
 ANSWER_BYTES = 2 * 1024 * 1024
 # For what is done in the background, and for a close.
 PATIENCE_S = 1.0
 
-# What the exceptions mean, the first that fits; subclasses stand before their bases.
+# What the exceptions mean, the first that fits; subclasses stand before their bases. Each goes on with a
+# sentence that begins with the server.
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
-    (TimeoutError, "it does not answer in time"),
-    (exceptions.TimeoutError, "it does not answer in time"),
-    (exceptions.AuthenticationError, "it refuses the password in the URL of cache.redis, or wants one"),
-    (exceptions.NoPermissionError, "its ACL forbids a command or the keys sidecar:answers:*: allow them"),
-    (exceptions.ReadOnlyError, "it is a read-only replica: point cache.redis to the primary"),
-    (exceptions.OutOfMemoryError, "it is out of memory: raise its maxmemory, or let it evict"),
-    (exceptions.BusyLoadingError, "it is still loading its data"),
-    (exceptions.ResponseError, "it refused a command: see its ACL and its log"),
+    (TimeoutError, "does not answer in time"),
+    (exceptions.TimeoutError, "does not answer in time"),
+    (exceptions.AuthenticationError, "refuses the password in the URL of cache.redis, or wants one"),
+    (exceptions.NoPermissionError, "forbids a command or the keys sidecar:answers:*: allow them in its ACL"),
+    (exceptions.ReadOnlyError, "is a read-only replica: point cache.redis to the primary"),
+    (exceptions.OutOfMemoryError, "is out of memory: raise its maxmemory, or let it evict"),
+    (exceptions.BusyLoadingError, "is still loading its data"),
+    (exceptions.ResponseError, "refused a command: see its ACL and its log"),
 )
 
 
 def reason_of(error: Exception) -> str:
-    """Why a command failed, in words of ours: what the server says may repeat the password."""
+    """Why a command failed, to stand behind the server's `place`. In words of ours: what the server says may
+    repeat the password."""
     for kind, reason in _REASONS:
         if isinstance(error, kind):
             return reason
-    return "it cannot be reached, closed the connection, or is not Redis"
+    return "cannot be reached, closed the connection, or is not Redis"
 
 
 def is_late(error: Exception) -> bool:
@@ -55,14 +59,15 @@ def is_refusal(error: Exception) -> bool:
 
 
 class Redis(RedisCache):  # type: ignore[misc]
-    """The values of one Redis. A `get` takes at most `timeout_s`, and reads one byte more than
-    `max_value_bytes` of a value that is larger. A ValueError where the URL is none."""
+    """The values of one Redis, at `place` (host and port). A `get` takes at most `timeout_s`, and reads one
+    byte more than `max_value_bytes` of a value that is larger. A ValueError where the URL is none."""
 
     def __init__(self, url: Secret, *, timeout_s: float, max_value_bytes: int, max_connections: int) -> None:
         try:
             options: dict[str, Any] = dict(parse_url(url.reveal()))
         except ValueError:  # whose message may hold the password
             raise ValueError("cache.redis must be a URL such as redis://:PASSWORD@HOST:6379/0") from None
+        self.place = str(Address(options.get("host", "localhost"), options.get("port", _PORT)))
         parser = type("Parser", (_Parser,), {"max_answer_bytes": max_value_bytes + ANSWER_BYTES})
 
         def pool(**_: Any) -> ConnectionPool:

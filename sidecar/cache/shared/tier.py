@@ -344,7 +344,8 @@ class SharedTier:
         if self.is_on or not self._has_complained:
             self._has_complained = True
             _log.warning(
-                "cache: Redis cannot be used: %s; until it can, this sidecar has its own answers only",
+                "cache: Redis cannot be used: %s %s; until it can, this sidecar has its own answers only",
+                self._redis.place,
                 reason_of(error),
             )
         self.is_on = False
@@ -357,7 +358,8 @@ class SharedTier:
         self._count(error)
         if not self._has_complained:
             self._has_complained = True
-            _log.warning("cache: Redis takes no answers or orders: %s", reason_of(error))
+            reason = reason_of(error)
+            _log.warning("cache: Redis takes no answers or orders: %s %s", self._redis.place, reason)
 
     def _count(self, error: Exception) -> None:
         if is_late(error):

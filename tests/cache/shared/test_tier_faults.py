@@ -96,7 +96,7 @@ async def test_after_ten_seconds_one_probe_decides_and_no_request_is_it(
             assert tier.is_on
             assert await look(tier) is None
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
-    assert "cannot be reached" in caplog.text
+    assert f"Redis cannot be used: 127.0.0.1:{server.port} cannot be reached" in caplog.text
 
 
 async def test_a_redis_that_is_dead_at_the_start_is_found_later() -> None:
