@@ -7,7 +7,15 @@ import time
 from typing import TYPE_CHECKING
 
 from sidecar.answer import STREAM, Answer
-from sidecar.errors import MISMATCH, ProxyError, Retry, Unreachable, blocked, no_healthy_upstream
+from sidecar.errors import (
+    MISMATCH,
+    ProxyError,
+    Retry,
+    Unreachable,
+    blocked,
+    key_refused,
+    no_healthy_upstream,
+)
 from sidecar.exchange import Exchange, Usage
 from sidecar.openai import Call
 from sidecar.policy.budget import Reservation
@@ -153,7 +161,9 @@ def nothing_to_try(x: Exchange, tries: Tries, plan: Plan) -> ProxyError:
             )
         regions = ", ".join(x.regions)
         return no_healthy_upstream(f"No endpoint of this model is in the regions of this key ({regions}).")
-    return no_healthy_upstream()
+    providers = [candidate.provider for candidate in plan.candidates]
+    refusing = dict.fromkeys(provider.name for provider in providers if provider.refuses_key(x))
+    return key_refused(list(refusing)) if refusing else no_healthy_upstream()
 
 
 def may_go_on(outcome: Outcome, call: Call | None) -> bool:

@@ -51,9 +51,15 @@ class ProxyError(Exception):
             reply.lines.append(NO_RETRY_LINE)
             wait_s = DEFAULT_RETRY_AFTER_S
         if wait_s is not None:
+            wait_s = _told_s(wait_s)
             reply.lines.append(b"retry-after: %d" % math.ceil(wait_s))
             reply.lines.append(b"retry-after-ms: %d" % math.ceil(wait_s * 1e3))
         return reply
+
+
+def _told_s(wait_s: float) -> float:
+    """A wait as a caller may be told it, whatever it was worked out to be: none is endless, or over."""
+    return min(max(0.0, wait_s), MAX_RETRY_AFTER_S) if wait_s == wait_s else DEFAULT_RETRY_AFTER_S
 
 
 class Unreachable(ProxyError):
@@ -73,7 +79,7 @@ def overloaded(retry_after_s: float) -> ProxyError:
 
 def blocked(retry_after_s: float) -> ProxyError:
     """Every target has told us with a 429 to wait; `retry_after_s` is the shortest of these."""
-    message = f"All providers of this model limit the rate; try again in {retry_after_s:.1f} s."
+    message = f"All providers of this model limit the rate; try again in {_told_s(retry_after_s):.1f} s."
     error = ProxyError("PK", 429, "rate_limit_exceeded", message, Retry.NO)
     error.retry_after_s = retry_after_s
     return error
@@ -84,6 +90,15 @@ def no_healthy_upstream(
 ) -> ProxyError:
     """Every target is out."""
     return ProxyError("UH", 503, "no_healthy_upstream", message, Retry.NO)
+
+
+def key_refused(providers: Sequence[str]) -> ProxyError:
+    """Every target is out, some because these providers refuse the sidecar's own key."""
+    names = ", ".join(f"`{name}` (providers.{name}.api_key)" for name in providers)
+    return no_healthy_upstream(
+        f"No endpoint of this model is left, as the api_key is refused by {names}: replace it, or have it "
+        "accepted again. The sidecar's log and its admin interface (/clusters) say where and why."
+    )
 
 
 def garbage() -> ProxyError:
@@ -110,6 +125,7 @@ def empty(what: str) -> ProxyError:
 # The code of a second stream that does not repeat what the caller has.
 MISMATCH = "resume_mismatch"
 DEFAULT_RETRY_AFTER_S = 1.0
+MAX_RETRY_AFTER_S = 3600.0
 # What the SDKs look for before they try again by themselves.
 NO_RETRY_LINE = b"x-should-retry: false"
 

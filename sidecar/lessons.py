@@ -3,7 +3,6 @@
 Plain functions of what came of the attempt; nothing here decides where the request goes next.
 """
 
-import logging
 import time
 
 from sidecar.answer import STREAM, Answer
@@ -16,8 +15,6 @@ from sidecar.upstream.verdict import Verdict
 # A 429 that does not say for how long.
 DEFAULT_PARKING_S = 1.0
 
-_log = logging.getLogger("sidecar")
-
 
 def learn_good(target: Target, answer: Answer, x: Exchange, now_s: float) -> None:
     """A good answer began (a stream) or is whole."""
@@ -25,8 +22,8 @@ def learn_good(target: Target, answer: Answer, x: Exchange, now_s: float) -> Non
     provider = candidate.provider
     if endpoint.last_error:
         endpoint.last_error = ""
-    if endpoint.parking.ends:
-        endpoint.parking.free(provider.credential(x), candidate.model)
+    if endpoint.parking.ends and answer.status < 400:  # what is passed on unread is good whatever its status
+        endpoint.free(provider.credential(x), candidate.model, now_s)
     is_stream = answer.mode is STREAM
     if is_stream or provider.only is None or candidate.is_judged:
         _note_speed(target, now_s, is_stream=is_stream)
@@ -34,24 +31,30 @@ def learn_good(target: Target, answer: Answer, x: Exchange, now_s: float) -> Non
     if head is not None and head.is_at_limit:
         wait_s = exhausted_for_s(head, time.time())
         if wait_s is not None:
-            endpoint.parking.park(provider.credential(x), candidate.model, now_s + wait_s)
+            endpoint.limit(provider.credential(x), candidate.model, now_s + wait_s, now_s)
 
 
 def learn_bad(target: Target, verdict: Verdict, x: Exchange, message: str, now_s: float) -> None:
     """An attempt failed, was refused, or broke off."""
     endpoint, candidate = target.endpoint, target.candidate
     provider = candidate.provider
+    target.error = message
     if verdict.kind == "limited":
         wait_s = DEFAULT_PARKING_S if verdict.wait_s is None else verdict.wait_s
-        endpoint.parking.park(provider.credential(x), candidate.model, now_s + wait_s)
+        endpoint.limit(provider.credential(x), candidate.model, now_s + wait_s, now_s)
     elif verdict.kind == "credential":
-        endpoint.parking.park_credential(provider.credential(x))
-        _log.error("provider %s refuses its api_key at %s: replace the key", provider.name, endpoint.url)
+        endpoint.refuse(provider.credential(x), message, now_s)
     elif verdict.counts_against_endpoint:
         endpoint.observe(message)
         # A stream that fell silent later was not late: its first token has been noted.
         if verdict.kind == "timeout" and candidate.is_judged and not target.has_begun:
             _judge_speed(target, now_s - target.began_s, now_s, is_stream=True)
+
+
+def learn_lost(target: Target, message: str) -> None:
+    """An answer that had begun broke off, and nobody goes on with it."""
+    target.error = message
+    target.endpoint.observe(message)
 
 
 def _note_speed(target: Target, now_s: float, *, is_stream: bool) -> None:

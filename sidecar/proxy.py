@@ -43,7 +43,7 @@ from sidecar.exchange import Exchange, Reply
 from sidecar.flow import in_turns
 from sidecar.gate import is_served, judge_head, wants_lane
 from sidecar.large_body import LARGE_BYTES
-from sidecar.lessons import learn_bad, learn_good
+from sidecar.lessons import learn_bad, learn_good, learn_lost
 from sidecar.model_list import ModelList
 from sidecar.openai import KINDS, Call, read_call, read_large_call
 from sidecar.pins import Pins, response_id
@@ -370,10 +370,10 @@ class Proxy:
         answer, tries, target = attempt.answer, attempt.tries, attempt.target
         if tries is not None:
             if attempt.is_good and answer is not None and target is not None:
-                tries.score(target, judge_end(answer), now_s)
                 if answer.error is not None:
-                    target.endpoint.observe(answer.error.message)
-            else:
+                    learn_lost(target, answer.error.message)
+                tries.score(target, judge_end(answer), now_s)
+            if tries.failed:
                 tries.settle(now_s)
         under_way = attempt.under_way
         if under_way is not None and not under_way.is_whole:

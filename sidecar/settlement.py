@@ -3,6 +3,9 @@
 None of it is in a hurry, and it costs a fifth of a plain request; done for many at a time, with the code and
 its tables in the CPU's caches, it costs less. So finished requests gather for a tick of the clock at most, or
 until there are enough of them. Whoever reads the counters calls `flush` first.
+
+The one that is added stays until the next call: where the request's flow failed, its connection answers it
+right after, with a 500, and that is what is to be counted and logged.
 """
 
 import time
@@ -12,7 +15,7 @@ from sidecar.attempt import Attempt
 from sidecar.exchange import Exchange
 from sidecar.openai import usage_of
 from sidecar.telemetry.access_log import AccessLog
-from sidecar.telemetry.metrics import Metrics
+from sidecar.telemetry.metrics import FailedTry, Metrics
 
 BATCH = 32
 # A longer answer is read at once rather than kept.
@@ -30,6 +33,8 @@ class Settlement:
 
     def add(self, x: Exchange, now_s: float, body: bytes = b"", attempt: Attempt | None = None) -> None:
         """A request ended at `now_s` (monotonic). `body` is a plain answer whose usage is not read yet."""
+        if len(self._finished) >= BATCH:
+            self.flush()
         if x.body:
             x.bytes_received = len(x.body)
             x.body = b""
@@ -37,8 +42,6 @@ class Settlement:
             x.usage = usage_of(body)
             body = b""
         self._finished.append((x, now_s, body, attempt))
-        if len(self._finished) >= BATCH:
-            self.flush()
 
     def flush(self, _now_s: float = 0.0) -> None:
         """Settle what has gathered."""
@@ -49,6 +52,11 @@ class Settlement:
         for x, now_s, body, attempt in finished:
             if body:
                 x.usage = usage_of(body)
-            if attempt is not None and attempt.account is not None:
-                self._accounts.settle(x, attempt, now_s)
-            self._log.write(x, self._metrics.finished(x, now_s), wall_ns + int(now_s * 1e9))
+            failed: tuple[FailedTry, ...] = ()
+            if attempt is not None:
+                if attempt.account is not None:
+                    self._accounts.settle(x, attempt, now_s)
+                if attempt.tries is not None:
+                    failed = attempt.tries.failed
+            seconds = self._metrics.finished(x, now_s, failed)
+            self._log.write(x, seconds, wall_ns + int(now_s * 1e9), failed)

@@ -149,20 +149,11 @@ def _average(endpoint: Endpoint, model: str, x: Exchange) -> Ewma:
 
 def _why_out(candidate: Candidate, endpoint: Endpoint, x: Exchange, view: View) -> str:
     """Why it may not be asked; empty where it may."""
-    provider, breaker, now_s = candidate.provider, endpoint.breaker, view.now_s
+    provider = candidate.provider
     if endpoint not in provider.allowed(x):
         return f"not in regions {', '.join(x.regions)} of {view.who}"
-    if endpoint.is_checked_out:
-        return "its health checks fail"
-    if not breaker.allows(now_s):
-        last = f": {endpoint.last_error}" if endpoint.last_error else ""
-        if now_s < breaker.open_until_s:
-            return f"circuit breaker open for {breaker.open_until_s - now_s:.1f} s more{last}"
-        return f"circuit breaker half open, a probe is under way{last}"
-    parked_s = _parked_s(candidate, endpoint, x, now_s)
-    if math.isinf(parked_s):
-        return "the provider refuses the key, until it is replaced"
-    return f"limited by the provider (429) for {parked_s:.1f} s more" if parked_s else ""
+    outages = endpoint.outages(view.now_s, provider.credential(x), candidate.model)
+    return next((outage.why for outage in outages if not outage.lets_probe), "")
 
 
 def _place(endpoint: Endpoint, view: View) -> str:

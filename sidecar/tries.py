@@ -15,36 +15,52 @@ from random import Random
 
 from sidecar.exchange import Exchange
 from sidecar.routing.plan import Candidate, Plan
+from sidecar.telemetry.metrics import FailedTry
 from sidecar.upstream.endpoint import Endpoint
 from sidecar.upstream.retry import free_move, jitter_s
-from sidecar.upstream.verdict import Verdict
+from sidecar.upstream.verdict import GOOD, Kind, Verdict
+
+# What a try came to, in the words of metrics and log; of the others there is nothing to say.
+_REASONS: dict[Kind, str] = {
+    "retry": "server_error",
+    "reset": "connection",
+    "stale": "connection",
+    "timeout": "timeout",
+    "limited": "rate_limited",
+    "credential": "credential",
+    "context": "context_too_long",
+}
 
 
 class Target:
     """A model at an endpoint, for one try. `is_probe`: it decides whether a broken endpoint is well again.
-    `has_begun`: its answer was good to begin with, so what comes now happened midway."""
+    `has_begun`: its answer was good to begin with, so what comes now happened midway. `error` says what went
+    wrong, if anything did."""
 
-    __slots__ = ("began_s", "candidate", "endpoint", "has_begun", "is_probe")
+    __slots__ = ("began_s", "candidate", "endpoint", "error", "has_begun", "is_probe")
 
     def __init__(self, candidate: Candidate, endpoint: Endpoint, began_s: float = 0.0) -> None:
         self.candidate = candidate
         self.endpoint = endpoint
         self.began_s = began_s
+        self.error = ""
         self.is_probe = False
         self.has_begun = False
 
 
 class Tries:
-    """One request's tries. `wait_s` is the pause before the target that `following` returned."""
+    """One request's tries. `wait_s` is the pause before the target that `following` returned; `failed` has
+    those that came to nothing."""
 
     # What a request keeps as it is when its first try is good.
     used = 0
     wait_s = 0.0
+    failed: tuple[FailedTry, ...] = ()
     affords: Callable[[Candidate], bool] | None = None  # whether its caller can pay for a model
     blocked_s: float | None = None  # nothing may be asked: seconds until the first 429 is over
     _walk: Iterator[Target] | None = None
     _next: Target | None = None
-    _failed: tuple[Target, ...] = ()  # attempts that failed and are not scored yet
+    _unscored: tuple[Target, ...] = ()  # attempts that failed and are not scored yet
     _has_waited = False
     _is_long = False
 
@@ -108,12 +124,15 @@ class Tries:
         if verdict.counts_for_endpoint:
             endpoint.last_success_s = now_s
             endpoint.breaker.record(True, now_s, is_probe=target.is_probe, began_s=target.began_s)
-        elif verdict.counts_against_endpoint:
-            self._failed = (*self._failed, target)
-            return
+            if verdict is not GOOD:
+                self._note_failure(target, verdict)
         else:
+            self._note_failure(target, verdict)
+            if verdict.counts_against_endpoint:
+                self._unscored = (*self._unscored, target)
+                return
             endpoint.breaker.release(now_s, target.is_probe)
-        if self._failed:
+        if self._unscored:
             self.settle(now_s)
 
     def began_well(self, target: Target, now_s: float) -> None:
@@ -123,14 +142,14 @@ class Tries:
             target.is_probe = False
         target.has_begun = True
         target.endpoint.last_success_s = now_s
-        if self._failed:
+        if self._unscored:
             self.settle(now_s)
 
     def settle(self, now_s: float) -> None:
         """Score what failed: against the endpoints, or against none where the request itself is to blame."""
-        if not self._failed:
+        if not self._unscored:
             return
-        failed, self._failed = self._failed, ()
+        failed, self._unscored = self._unscored, ()
         places = {target.endpoint for target in failed}
         is_poison = len(places) > 1 and all(t.endpoint.last_success_s > t.began_s for t in failed)
         for target in failed:
@@ -142,6 +161,18 @@ class Tries:
             breaker.record(False, now_s, is_probe=target.is_probe, is_last=is_last, began_s=target.began_s)
 
     # --- inside ---------------------------------------------------------------------------------------
+
+    def _note_failure(self, target: Target, verdict: Verdict) -> None:
+        """Take down for metrics and log what came of a try, unless the caller has what it asked for."""
+        reason = _REASONS.get(verdict.kind)
+        if reason is None:
+            return
+        if target.has_begun and reason == "server_error":
+            reason = "cut"
+        candidate, endpoint = target.candidate, target.endpoint
+        is_charged = not verdict.counts_for_endpoint
+        place = (candidate.model, candidate.provider.name, endpoint.region)
+        self.failed = (*self.failed, FailedTry(place, endpoint.url, reason, target.error, is_charged))
 
     def _take(self, target: Target, now_s: float) -> Target:
         self.used += 1

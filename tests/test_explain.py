@@ -442,7 +442,7 @@ def test_explaining_a_hundred_times_changes_nothing() -> None:
         breakers = [
             (e.breaker.state, e.breaker._is_probing, e.requests, len(e._speeds)) for e in world.endpoints()
         ]
-        counts = {name: (c.admitted, c.limited) for name, c in limiter.counts.items()}
+        counts = {name: (c.limited, c.would_limit) for name, c in limiter.counts.items()}
         providers = [(p.budget.requests, p._panic._next_s) for p in world.snapshot.providers.values()]
         return copy.deepcopy((breakers, counts, dict(limiter._named), providers, budgets.status(WALL_S)))
 

@@ -2,16 +2,18 @@
 
 import asyncio
 import socket
+from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
 from sidecar.config.load import parse
+from sidecar.settlement import BATCH
 from tests.support.demo import QUESTION, STREAM, demo_provider
 from tests.support.http1 import Answer, ask, client
 from tests.support.raw import OK, RawProvider, post, raw_provider
-from tests.support.running import ENVIRON, config_for, running
+from tests.support.running import ENVIRON, Running, config_for, running
 from tests.support.waiting import until
 
 BODY = orjson.dumps(QUESTION)
@@ -302,6 +304,103 @@ async def test_tokens_are_counted_for_answers_too_large_to_be_held() -> None:
         assert (await ask(sidecar.port, ASK)).body == body
         labels = {"team": "test", "model": "demo", "provider": "p", "region": "", "direction": "output"}
         assert await sidecar.metric("sidecar_tokens_total", **labels) == 4
+
+
+def logged(path: Path) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def two_regions(near: str, far: str, **changes: Any) -> dict[str, Any]:
+    """Provider `p` in region us, where the sidecar is, and in eu; two tries."""
+    provider = {"retry": {"attempts": 2}, **changes.pop("provider", {})}
+    tree = config_for(near, far, locality={"region": "us"}, provider=provider, **changes)
+    for region, endpoint in zip(("us", "eu"), tree["providers"]["p"]["endpoints"], strict=True):
+        endpoint["region"] = region
+    return tree
+
+
+async def attempts_of(sidecar: Running, region: str) -> float | None:
+    labels = {"team": "test", "model": "demo", "provider": "p", "region": region}
+    return await sidecar.metric("sidecar_attempts_total", **labels)
+
+
+async def test_each_try_is_counted_and_logged_where_it_went(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    async with (
+        demo_provider() as near,
+        demo_provider() as far,
+        running(two_regions(near.url, far.url, telemetry={"access_log": str(path)})) as sidecar,
+    ):
+        for turn in range(10):
+            near.scenario.update({"fail_next": turn % 2, "error_status": 503})
+            answer = await ask(sidecar.port, ASK)
+            assert (answer.status, answer.head.get("x-sidecar-attempts")) == (200, str(turn % 2 + 1))
+        assert (near.attempts, far.attempts) == (10, 5)
+        assert [await attempts_of(sidecar, region) for region in ("us", "eu")] == [10, 5]
+        place = {"provider": "p", "endpoint": near.url, "region": "us"}
+        failures = "sidecar_failed_attempts_total"
+        assert await sidecar.metric(failures, reason="server_error", **place) == 5
+        await until(lambda: len(logged(path)) == 10)
+    usual, moved = logged(path)[:2]
+    assert "tries" not in usual
+    assert (moved["region"], moved["attempts"]) == ("eu", 2)
+    said = {"reason": "server_error", "error": "status 503"}
+    assert moved["tries"] == [{"model": "demo", **place, **said}]
+
+
+@pytest.mark.parametrize("mode", ["error", "resume"])
+async def test_a_stream_that_broke_off_counts_against_who_broke_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: str
+) -> None:
+    path = tmp_path / "log"
+    models = {"*": {"provider": "p", "on_stream_cut": mode}}
+    breaker = {"circuit_breaker": {"consecutive_failures": 1}}
+    knobs = {"answer": "one two three four five six"}
+    async with (
+        demo_provider(knobs={**knobs, "cut_after_events": 3}) as near,
+        demo_provider(knobs=knobs) as far,
+    ):
+        tree = two_regions(
+            near.url, far.url, provider=breaker, models=models, telemetry={"access_log": str(path)}
+        )
+        async with running(tree) as sidecar:
+            answer = await ask(sidecar.port, post(orjson.dumps(STREAM)))
+            assert answer.is_whole == (mode == "resume")
+            counted = [await attempts_of(sidecar, region) for region in ("us", "eu")]
+            assert counted == [1, 1 if mode == "resume" else None]
+            place = {"provider": "p", "endpoint": near.url, "region": "us"}
+            assert await sidecar.metric("sidecar_failed_attempts_total", reason="cut", **place) == 1
+            await until(lambda: path.read_bytes())
+    (line,) = logged(path)
+    closed = "The provider closed the connection in the middle of its answer."
+    assert line["tries"] == [{"model": "demo", **place, "reason": "cut", "error": closed}]
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    where = f"provider p, endpoint {near.url} (us)"
+    assert record.getMessage() == f"{where}: circuit breaker open for 30.0 s more: {closed}"
+
+
+async def test_a_failure_of_ours_is_counted_and_logged_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise OverflowError("a bug")
+
+    path, times = tmp_path / "log", BATCH + 5
+    async with (
+        raw_provider() as provider,
+        running(config_for(provider.url, telemetry={"access_log": str(path)})) as sidecar,
+    ):
+        monkeypatch.setattr(sidecar.sidecar.snapshot.router, "plan", fails)
+        for _ in range(times):
+            answer = await ask(sidecar.port, ASK)
+            assert (answer.status, error_of(answer)["code"]) == (500, "internal_error")
+        assert (sidecar.sidecar.metrics.requests, sidecar.sidecar.metrics.errors) == (times, times)
+        await until(lambda: len(logged(path)) >= times)
+    lines = logged(path)
+    assert [line["status"] for line in lines] == [500] * times
+    assert len({line["request_id"] for line in lines}) == times
+    assert len(caplog.records) == times
 
 
 # --- requests that look the same ---

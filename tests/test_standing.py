@@ -175,11 +175,11 @@ def test_a_429_parks_for_its_time_and_a_refused_key_without_end() -> None:
     credential = candidate.provider.credential(asked())
     limited, refused = candidate.provider.endpoints
     limited.parking.park(credential, "m", NOW_S + 3.2)
-    refused.parking.park_credential(credential)
+    refused.refuse(credential, "status 401", NOW_S)
     one, other = look(candidate).out
     assert (one.why, one.state["parked_for_s"]) == ("limited by the provider (429) for 3.2 s more", 3.2)
     assert (other.why, other.state["parked_for_s"]) == (
-        "the provider refuses the key, until it is replaced",
+        "the provider refuses its api_key, until that is replaced or accepted again: status 401",
         None,
     )
 
@@ -188,7 +188,20 @@ def test_failing_health_checks_are_a_reason() -> None:
     candidate = candidate_for("r0")
     candidate.provider.endpoints[0].is_checked_out = True
     (out,) = look(candidate).out
-    assert out.why == "its health checks fail" and out.state["checked_out"]
+    assert out.why == "its health checks fail, until one succeeds" and out.state["checked_out"]
+
+
+def test_what_is_said_is_what_every_other_view_says() -> None:
+    candidate = candidate_for("r0", "r0", "r0")
+    broken, refused, well = candidate.provider.endpoints
+    breaks(broken)
+    refused.refuse(candidate.provider.credential(asked()), "status 403", NOW_S)
+    well.observe("status 500")
+    found = look(candidate)
+    assert [one.endpoint for one in found.well] == [well]
+    assert well.health(NOW_S) == (True, "status 500")
+    for out in found.out:
+        assert out.endpoint.health(NOW_S) == (False, out.why)
 
 
 def test_other_regions_are_out_and_so_is_no_region() -> None:

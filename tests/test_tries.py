@@ -5,13 +5,26 @@ from random import Random
 import orjson
 import pytest
 
+from sidecar.attempt import DIFFERENT
 from sidecar.clock import Ticker
 from sidecar.config.load import parse
 from sidecar.exchange import Exchange, RequestHead
 from sidecar.runtime import Runtime
 from sidecar.telemetry.metrics import Metrics
 from sidecar.tries import Target, Tries
-from sidecar.upstream.verdict import GOOD, SERVER_FAILED, SILENT, TOO_LONG
+from sidecar.upstream.verdict import (
+    BAD_CREDENTIAL,
+    CALLERS,
+    GOOD,
+    LIMITED,
+    OURS,
+    REFUSED,
+    SERVER_FAILED,
+    SILENT,
+    STALE,
+    TOO_LONG,
+    Verdict,
+)
 from tests.routing.support import asking
 from tests.support.running import ENVIRON, config_for
 
@@ -116,3 +129,53 @@ def test_a_failure_is_scored_once_the_next_outcome_is_known() -> None:
     assert two is not None
     tries.score(two, GOOD, NOW_S)
     assert one.endpoint.breaker.failure_share(NOW_S) == 1
+
+
+# --- what failed ---
+
+
+@pytest.mark.parametrize(
+    ("verdict", "has_begun", "reason", "is_charged"),
+    [
+        (SERVER_FAILED, False, "server_error", True),
+        (SERVER_FAILED, True, "cut", True),
+        (REFUSED, False, "connection", True),
+        (STALE, False, "connection", True),
+        (SILENT, False, "timeout", True),
+        (SILENT, True, "timeout", True),
+        (LIMITED, False, "rate_limited", True),
+        (BAD_CREDENTIAL, False, "credential", True),
+        (TOO_LONG, False, "context_too_long", False),
+        (DIFFERENT, True, "cut", False),
+    ],
+)
+def test_a_try_that_came_to_nothing_is_taken_down_with_its_place(
+    verdict: Verdict, has_begun: bool, reason: str, is_charged: bool
+) -> None:
+    tries = tries_for(A, B)
+    target = first(tries)
+    target.error, target.has_begun = "what happened", has_begun
+    tries.score(target, verdict, NOW_S)
+    (failed,) = tries.failed
+    assert (failed.place, failed.endpoint) == (("m", "p", "r0"), A)
+    assert (failed.reason, failed.error, failed.is_charged) == (reason, "what happened", is_charged)
+
+
+@pytest.mark.parametrize("verdict", [GOOD, CALLERS, OURS])
+def test_an_answer_and_what_nobody_sent_are_no_failed_tries(verdict: Verdict) -> None:
+    tries = tries_for(A)
+    tries.score(first(tries), verdict, NOW_S)
+    assert tries.failed == ()
+
+
+def test_the_last_of_two_endpoints_is_not_left_out_for_longer_while_the_other_refuses_the_key() -> None:
+    tries = tries_for(A, B)
+    one = first(tries)
+    provider = one.candidate.provider
+    assert provider.has_other(one.endpoint, NOW_S)
+    other = next(e for e in provider.endpoints if e is not one.endpoint)
+    other.refuse(other.own_credential, "status 401", NOW_S)
+    assert not provider.has_other(one.endpoint, NOW_S)
+    other.free(other.own_credential, "m", NOW_S)
+    other.is_checked_out = True
+    assert not provider.has_other(one.endpoint, NOW_S)

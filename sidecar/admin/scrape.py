@@ -21,13 +21,13 @@ _BREAKER_STATES = ("closed", "half_open", "open")
 
 def scrape(state: State) -> bytes:
     """All series, in the text format."""
-    providers = state.snapshot.providers.values()
+    providers, now_s = state.snapshot.providers.values(), time.monotonic()
     health = [
         Health(
             provider.name,
             endpoint.url,
             endpoint.region,
-            endpoint.breaker.state == "closed" and not endpoint.is_checked_out,
+            endpoint.health(now_s)[0],
             _BREAKER_STATES.index(endpoint.breaker.state),
         )
         for provider in providers

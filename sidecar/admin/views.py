@@ -36,23 +36,24 @@ def stats(state: State) -> dict[str, Any]:
 
 def clusters(state: State) -> list[dict[str, Any]]:
     """The providers with their endpoints, closest first."""
+    now_s = time.monotonic()
     return [
         {
             "name": provider.name,
             "rq_queued": provider.slots.waiting,
-            "endpoints": [_endpoint(endpoint) for endpoint in provider.endpoints],
+            "endpoints": [_endpoint(endpoint, now_s) for endpoint in provider.endpoints],
         }
         for provider in state.snapshot.providers.values()
     ]
 
 
 def clusters_text(state: State) -> str:
-    """Envoy's line format: cluster::host::name::value."""
+    """Envoy's line format: cluster::host::name::value; the value is empty where there is no data yet."""
     lines = []
     for cluster in clusters(state):
         for endpoint in cluster["endpoints"]:
-            host = endpoint.pop("url")
-            lines += [f"{cluster['name']}::{host}::{name}::{value}" for name, value in endpoint.items()]
+            start = f"{cluster['name']}::{endpoint.pop('url')}"
+            lines += [f"{start}::{name}::{'' if v is None else v}" for name, v in endpoint.items()]
     return "\n".join(lines) + "\n"
 
 
@@ -99,16 +100,18 @@ def resident_bytes() -> int:
         return 0
 
 
-def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
+def _endpoint(endpoint: Endpoint, now_s: float) -> dict[str, Any]:
+    """`last_error` says why it is out, or else what went wrong last: one failure takes nobody out."""
     pool = endpoint.pool
+    is_up, said = endpoint.health(now_s)
     return {
         "url": endpoint.url,
         "region": endpoint.region,
         "zone": endpoint.zone,
-        "health": "down" if _why_out(endpoint) or endpoint.last_error else "up",
+        "health": "up" if is_up else "down",
         "breaker": endpoint.breaker.state,
         "parked": len(endpoint.parking),
-        "last_error": _why_out(endpoint) or endpoint.last_error,
+        "last_error": said,
         "rq_total": endpoint.requests,
         "rq_error": endpoint.failures,
         "rq_active": endpoint.in_flight,
@@ -117,15 +120,6 @@ def _endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "cx_total": pool.dialled,
         "first_token_p50_ms": _ms(endpoint.first_token.quantiles(0.5)[0]),
     }
-
-
-def _why_out(endpoint: Endpoint) -> str:
-    """Why it gets no requests now; empty where it does."""
-    if endpoint.is_checked_out:
-        return "its health checks fail"
-    if endpoint.breaker.state != "closed":
-        return f"circuit breaker {endpoint.breaker.state.replace('_', ' ')}: {endpoint.last_error}"
-    return ""
 
 
 def _ms(seconds: float | None) -> float | None:

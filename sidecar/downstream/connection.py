@@ -71,7 +71,7 @@ class Gate(Protocol):
         """Whether the aiohttp lane serves this request."""
 
     async def serve(self, x: Exchange) -> None:
-        """Answer a whole request."""
+        """Answer a whole request, count it and log it, however it ends."""
 
     def refused(self, x: Exchange) -> None:
         """Count and log a request that was refused while it was read."""
@@ -371,11 +371,11 @@ class Connection(asyncio.Protocol):
         """Answer with a refusal and close; what the client still sends is not read."""
         x = self._x = self._x or Exchange(self.writer, time.monotonic(), _NO_HEAD)
         self._refusal = reply
-        x.keep_alive = False
-        x.is_open = True
+        x.keep_alive, x.is_open = False, True
         self.state = ANSWERING
         self.writer.reply(x, reply)
-        self._gate.refused(x)
+        if reply is not _INTERNAL:  # `serve` has counted its own
+            self._gate.refused(x)
 
     def _close(self, *, unread: bool = False) -> None:
         """Close once all is written. With `unread` bytes of the client on their way that would reset our

@@ -8,12 +8,14 @@ dropped and counted. Never a body, a key or a header value is logged.
 import logging
 import os
 import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from sidecar.exchange import NANO_USD, CacheNote, Exchange
+from sidecar.telemetry.metrics import FailedTry
 
 FLUSH_LINES = 256
 MAX_WAITING_BYTES = 4 * 1024 * 1024
@@ -21,6 +23,7 @@ MAX_WAITING_BYTES = 4 * 1024 * 1024
 MAX_CONSTANTS = 1000
 STDOUT = 1
 MAX_ID_BYTES = 128
+MAX_TRIES = 8
 
 _NAMES = ("method", "path", "team", "route", "model", "provider", "region", "endpoint")
 _LINE = (
@@ -38,6 +41,17 @@ _log = logging.getLogger("sidecar")
 def _cache(note: CacheNote) -> bytes:
     """What the cache had to do with it; its words are ours, and plain."""
     return _CACHE % (note.result.encode(), note.detail.encode(), note.key.encode())
+
+
+def _tries(failed: Sequence[FailedTry]) -> bytes:
+    """The first tries that failed, as JSON."""
+    return orjson.dumps([_try(one) for one in failed[:MAX_TRIES]])
+
+
+def _try(one: FailedTry) -> dict[str, str]:
+    model, provider, region = one.place
+    said = {"model": model, "provider": provider, "region": region, "endpoint": one.endpoint}
+    return {**said, "reason": one.reason, "error": one.error}
 
 
 class AccessLog:
@@ -69,11 +83,13 @@ class AccessLog:
         self._writes = threading.Thread(target=self._write_all, name="access-log", daemon=True)
         self._writes.start()
 
-    def write(self, x: Exchange, seconds: float, at_ns: int) -> None:
-        """Log an exchange that took so long and ended at `at_ns` (Unix time)."""
+    def write(self, x: Exchange, seconds: float, at_ns: int, failed: Sequence[FailedTry] = ()) -> None:
+        """Log an exchange that took so long and ended at `at_ns` (Unix time), with those of its tries that
+        failed."""
         if not self._is_on:
             return
-        self._lines.append(self._line(at_ns, seconds, x))
+        line = self._line(at_ns, seconds, x)
+        self._lines.append(b'%b,"tries":%b}\n' % (line[:-2], _tries(failed)) if failed else line)
         if len(self._lines) >= FLUSH_LINES:
             self.flush()
 

@@ -100,7 +100,6 @@ class _Exposition(Collector):
         requests = CounterMetricFamily(
             "sidecar_requests", "Requests answered, by final status.", labels=(*LABELS, "code")
         )
-        attempts = CounterMetricFamily("sidecar_attempts", "Tries at providers.", labels=LABELS)
         tokens = CounterMetricFamily(
             "sidecar_tokens", "Tokens as the providers reported them.", labels=(*LABELS, "direction")
         )
@@ -108,11 +107,10 @@ class _Exposition(Collector):
         for key, row in self._metrics.rows.items():
             for code, count in row.codes.items():
                 requests.add_metric([*key, str(code)], count)
-            attempts.add_metric(key, row.attempts)
             tokens.add_metric([*key, "input"], row.tokens[0])
             tokens.add_metric([*key, "output"], row.tokens[1])
             cut.add_metric(key, row.streams_cut)
-        yield from (requests, attempts, tokens, cut, *self._money())
+        yield from (requests, self._attempts(), tokens, cut, *self._money())
         yield self._histogram("sidecar_request_seconds", "From request to end of answer.", "seconds")
         yield self._histogram("sidecar_first_token_seconds", "From request to first content.", "first_token")
         yield self._histogram("sidecar_overhead_seconds", "The sidecar's own share.", "overhead")
@@ -123,6 +121,15 @@ class _Exposition(Collector):
             yield from cache_series(self._metrics.cache_rows, self._cache)
         yield from self._health_metrics()
         yield from self._process_metrics()
+
+    def _attempts(self) -> Metric:
+        attempts = CounterMetricFamily("sidecar_attempts", "Tries, by where they went.", labels=LABELS)
+        counts = {key: row.attempts for key, row in self._metrics.rows.items()}
+        for key, count in self._metrics.failed_attempts.items():
+            counts[key] = counts.get(key, 0) + count
+        for key, count in counts.items():
+            attempts.add_metric(key, count)
+        return attempts
 
     def _money(self) -> Iterator[Metric]:
         cost = CounterMetricFamily("sidecar_cost_usd", "What the tokens cost, USD.", labels=LABELS)
@@ -170,7 +177,12 @@ class _Exposition(Collector):
         queue = GaugeMetricFamily("sidecar_queue_depth", "Requests that wait.", labels=("provider",))
         for provider, waiting in self._queued.items():
             queue.add_metric((provider,), waiting)
-        yield from (up, breaker, queue)
+        failed = CounterMetricFamily(
+            "sidecar_failed_attempts", "Tries that failed there, by why.", labels=(*labels, "reason")
+        )
+        for key, count in self._metrics.failed.items():
+            failed.add_metric(key, count)
+        yield from (up, breaker, queue, failed)
 
     def _histogram(self, name: str, text: str, attribute: str) -> Metric:
         family = HistogramMetricFamily(name, text, labels=LABELS)

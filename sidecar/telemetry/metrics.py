@@ -8,6 +8,7 @@ answered with success; the rest are `other`.
 """
 
 from bisect import bisect_left
+from collections.abc import Sequence
 
 from sidecar.exchange import CacheNote, Exchange
 from sidecar.labels import ModelLabels
@@ -73,6 +74,25 @@ class Row:
         self.unpriced = 0
 
 
+class FailedTry:
+    """A try of a request that came to nothing: where, and why. `place` is model, provider and region.
+
+    `reason` is one of few words, `error` says what happened. `is_charged`: it was the target's failure, and
+    not the request's.
+    """
+
+    __slots__ = ("endpoint", "error", "is_charged", "place", "reason")
+
+    def __init__(
+        self, place: tuple[str, str, str], endpoint: str, reason: str, error: str, is_charged: bool
+    ) -> None:
+        self.place = place
+        self.endpoint = endpoint
+        self.reason = reason
+        self.error = error
+        self.is_charged = is_charged
+
+
 class CacheRow:
     """All that is counted for one (route, result, detail) of the answer cache."""
 
@@ -91,6 +111,9 @@ class Metrics:
         self.version = version
         self.rows: dict[tuple[str, str, str, str, str], Row] = {}
         self.cache_rows: dict[tuple[str, str, str], CacheRow] = {}
+        # Tries that failed: by labels as a row has them, and by provider, endpoint, region and reason.
+        self.failed_attempts: dict[tuple[str, str, str, str, str], int] = {}
+        self.failed: dict[tuple[str, str, str, str], int] = {}
         self._models = ModelLabels(MAX_LEARNED_MODELS)
         self.reloads = {"ok": 0, "failed": 0}
         self.config_is_good = True
@@ -107,8 +130,9 @@ class Metrics:
         """The model names the configuration spells out: always labels."""
         self._models.configure(models)
 
-    def finished(self, x: Exchange, now_s: float) -> float:
-        """Count a finished exchange; returns how long it took, in seconds."""
+    def finished(self, x: Exchange, now_s: float, failed: Sequence[FailedTry] = ()) -> float:
+        """Count a finished exchange, with those of its tries that failed; returns how long it took, in
+        seconds."""
         seconds = now_s - x.started_s
         self.requests += 1
         self.recent_request.observe(seconds)
@@ -122,6 +146,8 @@ class Metrics:
         codes[x.status] = codes.get(x.status, 0) + 1
         row.seconds.observe(seconds)
         row.attempts += x.attempts
+        if failed:
+            self._count_failed(x, row, failed)
         if x.first_token_s is not None:
             row.first_token.observe(x.first_token_s)
             self.recent_first_token.observe(x.first_token_s)
@@ -150,6 +176,17 @@ class Metrics:
         row.requests += 1
         row.saved_nano_usd += note.saved_nano_usd
         row.saved_s += note.saved_s
+
+    def _count_failed(self, x: Exchange, row: Row, failed: Sequence[FailedTry]) -> None:
+        """Each try belongs to its own target, not to who answered last."""
+        row.attempts -= min(x.attempts, len(failed))
+        for one in failed:
+            model, provider, region = one.place
+            labels = (x.team, x.route, self._models.label(model, False), provider, region)
+            self.failed_attempts[labels] = self.failed_attempts.get(labels, 0) + 1
+            if one.is_charged:
+                key = (provider, one.endpoint, region, one.reason)
+                self.failed[key] = self.failed.get(key, 0) + 1
 
     def _new_row(self, x: Exchange) -> Row:
         model = self._models.label(x.model, x.status == 200)

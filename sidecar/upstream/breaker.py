@@ -29,6 +29,7 @@ One breaker belongs to one endpoint and outlives a reload. All times are monoton
 """
 
 import math
+from collections.abc import Callable
 from typing import Final, Literal
 
 from sidecar.config.model import CircuitBreaker
@@ -103,7 +104,8 @@ class Tally:
 class Breaker:
     """`state`, `open_until_s` and `ejections` (in a row) are to be read only.
 
-    An open breaker whose time is over says *open* until a probe is taken.
+    An open breaker whose time is over says *open* until a probe is taken. `on_change(now_s)` is called when
+    it has opened or closed, and when a probe failed.
     """
 
     __slots__ = (
@@ -112,6 +114,7 @@ class Breaker:
         "_decayed_s",
         "_is_probing",
         "_limits",
+        "_on_change",
         "_probed_s",
         "_tally",
         "ejections",
@@ -119,9 +122,10 @@ class Breaker:
         "state",
     )
 
-    def __init__(self, config: CircuitBreaker) -> None:
+    def __init__(self, config: CircuitBreaker, on_change: Callable[[float], None] | None = None) -> None:
         # Configuration.
         self._limits = config
+        self._on_change = on_change
 
         # Live state.
         self.state: State = CLOSED
@@ -237,6 +241,7 @@ class Breaker:
         if now_s >= self.open_until_s:
             # From its beginning: a probe that hung for longer was wait enough, the outage may be over.
             self.open_until_s = self._probed_s + self._limits.open_for_s
+        self._tell(now_s)
 
     def _open(self, now_s: float, is_last: bool) -> None:
         open_for_s = self._limits.open_for_s
@@ -247,6 +252,7 @@ class Breaker:
         self.open_until_s = now_s + min(open_for_s * self.ejections, longest_s)
         self.state = OPEN
         self._changed_s = now_s
+        self._tell(now_s)
 
     def _close(self, now_s: float) -> None:
         self.state = CLOSED
@@ -255,6 +261,11 @@ class Breaker:
         self._consecutive = 0
         self._tally.clear()
         self._changed_s = self._decayed_s = now_s
+        self._tell(now_s)
+
+    def _tell(self, now_s: float) -> None:
+        if self._on_change is not None:
+            self._on_change(now_s)
 
     def _decay(self, now_s: float) -> None:
         steps = int((now_s - self._decayed_s) / DECAY_S)

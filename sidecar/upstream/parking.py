@@ -2,7 +2,8 @@
 
 One `Parking` belongs to one endpoint. A 429, or a count of remaining requests or tokens at 0, parks a model
 for one credential; a 401 or 403 parks the credential for every model, until another one takes its place (the
-new one has a name of its own and is free). A parked target is not sick: the breaker hears nothing of it.
+new one has a name of its own and is free), it is forgotten (a reload), or a last resort finds it accepted. A
+parked target is not sick: the breaker hears nothing of it.
 
 What the provider says is read as the OpenAI SDK reads it (`_base_client.py`): `retry-after-ms`, then
 `retry-after` in seconds, whole or not, or as an HTTP date; nothing over 120 s, where the SDK gives up too.
@@ -11,6 +12,7 @@ What the provider says is read as the OpenAI SDK reads it (`_base_client.py`): `
 import heapq
 import math
 import re
+from collections.abc import Callable
 from email.utils import mktime_tz, parsedate_tz
 from typing import Protocol
 
@@ -22,17 +24,19 @@ _MAKE_ROOM = MAX_PARKED // 20
 
 
 class Parking:
-    """Ends of waiting times, in monotonic seconds.
+    """Ends of waiting times, in monotonic seconds; infinite for a refused credential.
 
     `ends` is empty while nothing is parked. `credential` is a name for a key (a provider's, or a digest of a
-    caller's own), not the key itself.
+    caller's own), not the key itself. `on_over(now_s)` is called when something has ended by itself.
     """
 
-    __slots__ = ("_first_end_s", "ends")
+    __slots__ = ("_first_end_s", "_on_over", "_refused_s", "ends")
 
-    def __init__(self) -> None:
+    def __init__(self, on_over: Callable[[float], None] | None = None) -> None:
         self.ends: dict[str | tuple[str, str], float] = {}
+        self._refused_s: dict[str, float] = {}  # when each refused credential was refused last
         self._first_end_s = math.inf  # nothing ends before
+        self._on_over = on_over
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -41,15 +45,40 @@ class Parking:
         """Leave a model alone for this credential. A longer time told before stands."""
         self._set((credential, model), until_s)
 
-    def park_credential(self, credential: str, until_s: float = math.inf) -> None:
-        """Leave the endpoint alone for this credential."""
-        self._set(credential, until_s)
+    def refuse(self, credential: str, now_s: float) -> None:
+        """The provider refuses this credential: leave the endpoint alone for it."""
+        self._refused_s[credential] = now_s
+        self._set(credential, math.inf)
 
-    def free(self, credential: str, model: str) -> None:
-        """A good answer came all the same: forget what was told."""
-        if self.ends:
-            self.ends.pop((credential, model), None)
+    def is_refused(self, credential: str) -> bool:
+        """Whether the provider refuses this credential."""
+        return credential in self._refused_s
+
+    def refused_s(self, credential: str) -> float:
+        """When it was refused last; minus infinity for one that is not."""
+        return self._refused_s.get(credential, -math.inf)
+
+    def forget_refusals(self) -> None:
+        """Let every credential be tried anew."""
+        for credential in self._refused_s:
             self.ends.pop(credential, None)
+        self._refused_s.clear()
+
+    def free(self, credential: str, model: str) -> bool:
+        """A good answer came all the same: forget what was told. Returns whether there was anything."""
+        if not self.ends:
+            return False
+        was_limited = self.ends.pop((credential, model), None) is not None
+        self._refused_s.pop(credential, None)
+        return self.ends.pop(credential, None) is not None or was_limited
+
+    def limits(self, credential: str, now_s: float) -> list[tuple[str, float]]:
+        """The models that are parked for this credential, with their ends. It looks at all that is parked."""
+        return [
+            (key[1], end_s)
+            for key, end_s in self.ends.items()
+            if type(key) is tuple and key[0] == credential and end_s > now_s
+        ]
 
     def until(self, credential: str, model: str, now_s: float) -> float:
         """When this may be asked again; 0.0: now."""
@@ -59,12 +88,18 @@ class Parking:
         end_s = max(ends.get((credential, model), 0.0), ends.get(credential, 0.0))
         return end_s if end_s > now_s else 0.0
 
+    def limited_until(self, credential: str, model: str) -> float:
+        """When a 429 of this model is over; 0.0 without one."""
+        return self.ends.get((credential, model), 0.0)
+
     def expire(self, now_s: float) -> None:
         """Drop what is over; call it once a second."""
         if now_s < self._first_end_s:
             return
         self.ends = {key: end_s for key, end_s in self.ends.items() if end_s > now_s}
         self._first_end_s = min(self.ends.values(), default=math.inf)
+        if self._on_over is not None:
+            self._on_over(now_s)
 
     def _set(self, key: str | tuple[str, str], until_s: float) -> None:
         ends = self.ends

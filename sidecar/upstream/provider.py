@@ -1,6 +1,7 @@
 """A provider: its endpoints, its key, how a request to it is written, which of its endpoints may be asked."""
 
 import hashlib
+import math
 from collections.abc import Iterable
 from random import Random
 
@@ -16,6 +17,8 @@ from sidecar.upstream.queue import Slots
 from sidecar.upstream.retry import RetryBudget
 
 REMEMBERED_HEADS = 256
+# How long the last resort leaves an endpoint that refused the key to the others: as a breaker's usual time.
+REFUSED_S = 30.0
 _RANDOM = Random()
 _BODY_METHODS = frozenset((b"POST", b"PUT", b"PATCH"))
 
@@ -85,6 +88,8 @@ class Provider:
             self._key_lines = [b"authorization: Bearer %b" % key]
             # Anthropic's API reads x-api-key; OpenAI-compatible hosts of it read either.
             self._both_key_lines = [*self._key_lines, b"x-api-key: %b" % key]
+        for endpoint in endpoints:
+            endpoint.join(name, self._credential)
         self._extra = [b"%b: %b" % (n.encode(), v.encode()) for n, v in config.headers.items()]
         self._extra_names = frozenset(n.lower().encode() for n in config.headers)
         self._heads: dict[tuple[RequestHead, Endpoint], bytes] = {}
@@ -162,8 +167,14 @@ class Provider:
     def probed(self, x: Exchange, model: str, now_s: float) -> Endpoint | None:
         """Whom the last resort would ask; None where 429s or the caller's regions leave nobody."""
         credential = self.credential(x)
-        open_ = [e for e in self.allowed(x) if e.parking.until(credential, model, now_s) == 0.0]
-        return min(open_, key=lambda e: (e.is_checked_out, e.breaker.open_until_s), default=None)
+
+        def turn(endpoint: Endpoint) -> tuple[bool, float]:
+            # One that refuses the key has no end: after each refusal it is another one's turn.
+            refused_until_s = endpoint.parking.refused_s(credential) + REFUSED_S
+            return endpoint.is_checked_out, max(endpoint.breaker.open_until_s, refused_until_s)
+
+        asked = [e for e in self.allowed(x) if e.parking.limited_until(credential, model) <= now_s]
+        return min(asked, key=turn, default=None)
 
     def probe_wait_s(self, now_s: float) -> float:
         """Seconds until the last resort lets a request through."""
@@ -173,9 +184,18 @@ class Provider:
         """When the first 429 is over, if nothing but 429s keeps the endpoints away."""
         return _blocked_s(self.allowed(x), self.credential(x), model, now_s)
 
+    def refuses_key(self, x: Exchange) -> bool:
+        """Whether an endpoint that a request may go to refuses the provider's own key."""
+        credential = self.credential(x)
+        return any(endpoint.parking.is_refused(credential) for endpoint in self.allowed(x))
+
     def has_other(self, endpoint: Endpoint, now_s: float) -> bool:
         """Whether another endpoint is left that is not out."""
-        return any(e is not endpoint and e.breaker.allows(now_s) for e in self.endpoints)
+        return any(e is not endpoint and self._is_left(e, now_s) for e in self.endpoints)
+
+    def _is_left(self, endpoint: Endpoint, now_s: float) -> bool:
+        is_refused = endpoint.parking.is_refused(self._credential)
+        return endpoint.breaker.allows(now_s) and not (endpoint.is_checked_out or is_refused)
 
     def _is_set_back(self, endpoint: Endpoint, model: str, now_s: float) -> bool:
         speed = endpoint.speed(model)
@@ -234,7 +254,8 @@ def _chain(first: Endpoint, rest: Iterable[Endpoint]) -> Iterable[Endpoint]:
 
 
 def _blocked_s(endpoints: list[Endpoint], credential: str, model: str, now_s: float) -> float | None:
-    """When the first 429 is over, if nothing but 429s keeps the endpoints away."""
+    """When the first 429 is over, if nothing but parkings keeps the endpoints away."""
     ends = [e.parking.until(credential, model, now_s) for e in endpoints if e.breaker.allows(now_s)]
-    waits = [end - now_s for end in ends if end]
-    return min(waits) if waits and len(waits) == len(ends) else None
+    first_s = min(ends, default=0.0)
+    # Refused keys alone have no end: that is no 429 to pass on.
+    return first_s - now_s if 0.0 < first_s < math.inf else None

@@ -7,7 +7,8 @@
     429                                       after wait   yes      nothing; parks (credential, model)
     silence                                   no           yes      endpoint
     400, context too long                     no           no       nothing; the route's long_context
-    400, content filter; any other 4xx        no           no       nothing; the caller sees it
+    400, content filter; any other 4xx; a 403
+    of the model or a filter                  no           no       nothing; the caller sees it
     401, 403 for a key of ours                no           yes      nothing; parks the credential
 
 Only statuses, error codes and messages are read here. Whether another endpoint is left, whether waiting is
@@ -105,7 +106,7 @@ def judge(
     # What the head says of key and limit holds even if the body never came whole.
     if status == 429:
         return _limited(head, wall_s)
-    if is_own_key and status in (401, 403) and not (status == 403 and _is_filtered(_read(body))):
+    if is_own_key and status in (401, 403) and not (status == 403 and _is_of_request(_read(body))):
         return BAD_CREDENTIAL
     if error is not None:
         return _judge_error(error)
@@ -145,6 +146,8 @@ _TOO_LONG_WORDS = re.compile(
     "|available context size|(?:prompt|input) is too long",
     re.IGNORECASE,
 )
+# OpenAI's, of a project that may not use a model: the key is good for others.
+_MODEL_CODES = frozenset(("model_not_found",))
 # OpenAI's and Azure's, and DashScope's; a provider may say them with 403.
 _FILTER_CODES = frozenset(("content_filter", "content_policy_violation", "data_inspection_failed"))
 
@@ -163,6 +166,11 @@ def _read(body: bytes) -> dict[str, Any]:
     if type(inner) is dict:
         return inner
     return {"message": inner}
+
+
+def _is_of_request(error: dict[str, Any]) -> bool:
+    """Whether a 403 is about what was asked, not about the key."""
+    return _is_filtered(error) or _names_one(error, _MODEL_CODES)
 
 
 def _is_filtered(error: dict[str, Any]) -> bool:

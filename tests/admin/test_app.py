@@ -1,11 +1,14 @@
 """The admin and health listeners of a running sidecar: what they show, and whom they refuse."""
 
+import re
+import time
 from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from sidecar.config.model import CircuitBreaker
 from sidecar.demo.provider import DemoProvider
 from tests.support.demo import QUESTION, STREAM
 from tests.support.http1 import ask, client
@@ -89,15 +92,76 @@ async def test_clusters_show_each_endpoint_with_its_counters(
     assert f"p::{provider.url}::rq_total::2\n" in text
 
 
-async def test_a_failing_endpoint_is_shown_as_down_with_its_reason(
+async def seen(admin: aiohttp.ClientSession, sidecar: Running) -> list[tuple[str, float | None, bool]]:
+    """Of each endpoint: its health in /clusters, in the metrics, and whether /explain sends there."""
+    (cluster,) = await (await admin.get("/clusters?format=json")).json()
+    text = await (await admin.get("/clusters")).text()
+    told = await (await admin.get("/explain", params={"model": "demo"})).json()
+    is_in = {one["endpoint"]: one["in"] for one in told["targets"]}
+    found = []
+    for one in cluster["endpoints"]:
+        assert f"p::{one['url']}::health::{one['health']}\n" in text
+        labels = {"provider": "p", "endpoint": one["url"], "region": one["region"]}
+        up = await sidecar.metric("sidecar_endpoint_up", **labels)
+        found.append((one["health"], up, is_in[one["url"]]))
+    return found
+
+
+async def test_one_failure_takes_nobody_out_and_its_reason_stays_for_information(
     admin: aiohttp.ClientSession, sidecar: Running, provider: DemoProvider
 ) -> None:
     await provider.stop()
     async with aiohttp.ClientSession() as session:
         await session.post(f"{sidecar.url}/chat/completions", json=QUESTION)
     (cluster,) = await (await admin.get("/clusters?format=json")).json()
-    assert cluster["endpoints"][0]["health"] == "down"
     assert "refused" in cluster["endpoints"][0]["last_error"]
+    assert await seen(admin, sidecar) == [("up", 1.0, True)]
+
+
+DOWN = {
+    "breaker": "circuit breaker open for 30.0 s more: status 503",
+    "checks": "its health checks fail, until one succeeds",
+    "refused": "the provider refuses its api_key, until that is replaced or accepted again: status 401",
+}
+
+
+@pytest.mark.parametrize("why", DOWN)
+async def test_every_view_says_alike_who_is_out_and_why(
+    admin: aiohttp.ClientSession, sidecar: Running, why: str
+) -> None:
+    endpoint, now_s = sidecar.endpoint(), time.monotonic()
+    if why == "breaker":
+        endpoint.breaker.configure(CircuitBreaker(consecutive_failures=1))
+        endpoint.observe("status 503")
+        endpoint.breaker.record(False, now_s)
+    elif why == "checks":
+        endpoint.is_checked_out = True
+    else:
+        endpoint.refuse(endpoint.own_credential, "status 401", now_s)
+    assert await seen(admin, sidecar) == [("down", 0.0, False)]
+    assert endpoint.health(now_s) == (False, DOWN[why])
+    (cluster,) = await (await admin.get("/clusters?format=json")).json()
+    told = await (await admin.get("/explain", params={"model": "demo"})).json()
+    said = [cluster["endpoints"][0]["last_error"], told["targets"][0]["why"]]
+    assert [re.sub(r"\d+\.\d", "30.0", text) for text in said] == [DOWN[why]] * 2
+
+
+async def test_a_limit_of_one_model_is_told_and_takes_nobody_out(
+    admin: aiohttp.ClientSession, sidecar: Running
+) -> None:
+    endpoint, now_s = sidecar.endpoint(), time.monotonic()
+    endpoint.limit(endpoint.own_credential, "other\nline", now_s + 60.0, now_s)
+    assert await seen(admin, sidecar) == [("up", 1.0, True)]
+    text = await (await admin.get("/clusters")).text()
+    assert r"::last_error::limited by the provider (429): 'other\nline' for " in text
+
+
+async def test_clusters_as_text_leave_what_is_not_known_empty(
+    admin: aiohttp.ClientSession, provider: DemoProvider
+) -> None:
+    text = await (await admin.get("/clusters")).text()
+    assert f"p::{provider.url}::first_token_p50_ms::\n" in text
+    assert "None" not in text
 
 
 async def test_the_configuration_is_dumped_without_its_secrets(admin: aiohttp.ClientSession) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import re
 import shutil
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from html.parser import HTMLParser
@@ -16,6 +17,7 @@ import pytest
 import sidecar.admin
 from sidecar.admin import views
 from sidecar.config.load import parse
+from sidecar.config.model import CircuitBreaker
 from sidecar.demo.provider import DemoProvider
 from sidecar.demo.scenario import Scenario
 from sidecar.exchange import CacheNote
@@ -139,6 +141,8 @@ async def test_an_endpoints_error_is_shown_as_text(tmp_path: Path) -> None:
     async with traffic(1) as (run, _):
         (provider,) = run.sidecar.snapshot.providers.values()
         provider.endpoints[0].observe("<b id=evil>no</b>")
+        provider.endpoints[0].breaker.configure(CircuitBreaker(consecutive_failures=1))
+        provider.endpoints[0].breaker.record(False, time.monotonic())
         document = await rendered(f"{run.admin_url}/", tmp_path)
     assert "&lt;b id=evil&gt;no&lt;/b&gt;" in document and 'evil"' not in document
     assert '<b class="bad">down</b>' in document

@@ -508,6 +508,8 @@ def test_a_failure_of_ours_is_a_500_and_one_line(client: Client, caplog: pytest.
     assert client.answer().status == 500
     assert client.transport.is_closing() or client.transport.is_eof_sent
     assert [(record.levelno, record.exc_info) for record in caplog.records] == [(logging.ERROR, None)]
+    assert client.gate.refusals == []  # who serves it counts it
+    assert client.gate.served[0].status == 500
 
 
 @pytest.mark.parametrize("length", [None, 1000])

@@ -24,6 +24,7 @@ def exposed() -> dict[str, set[str]]:
     row = metrics.rows[("team", "route", "model", "provider", "region")] = Row()
     row.codes[200] = 1
     metrics.cache_rows["route", "hit", "exact"] = CacheRow()
+    metrics.failed["provider", "endpoint", "region", "timeout"] = 1
     limits = Limits({("tier standard", False): 1}, {("b", "team", "spent"): 1.0}, 0)
     semantic = Semantic(1, 0, {"number": 1}, Histogram((1.0,)))
     cache = Cache(1, 1, 0, [Checked("route", "exact", 1, 0, True)], Shared(True, {"hit": 1}), semantic)
@@ -125,6 +126,8 @@ def test_alerts_ask_for_metrics_that_exist_and_say_what_is_wrong() -> None:
     assert set(found) == {
         "AiSidecarErrorsFast",
         "AiSidecarErrorsSlow",
+        "AiSidecarEndpointOut",
+        "AiSidecarKeyRefused",
         "AiSidecarProviderOut",
         "AiSidecarConfigReloadFailed",
         "AiSidecarBudgetNearlySpent",

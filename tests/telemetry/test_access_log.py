@@ -13,7 +13,8 @@ import pytest
 
 from sidecar.demo.provider import DemoProvider
 from sidecar.exchange import CacheNote, Usage
-from sidecar.telemetry.access_log import FLUSH_LINES, MAX_WAITING_BYTES, AccessLog
+from sidecar.telemetry.access_log import FLUSH_LINES, MAX_TRIES, MAX_WAITING_BYTES, AccessLog
+from sidecar.telemetry.metrics import FailedTry
 from tests.support.demo import QUESTION, STREAM
 from tests.support.exchanges import finished
 from tests.support.http1 import ask
@@ -112,6 +113,25 @@ def test_a_line_says_what_the_cache_did(tmp_path: Path) -> None:
     log.close()
     (line,) = lines_of(tmp_path / "log")
     assert line["cache"] == {"result": "hit", "detail": "canonical", "key": "00ff"}
+
+
+def test_a_line_names_the_tries_that_failed_in_order_and_no_more_than_a_few(tmp_path: Path) -> None:
+    log = log_of(tmp_path / "log")
+    log.write(finished(attempts=1), 0.001, AT_NS)
+    tries = [
+        FailedTry((f"m{n}", "p", "r"), "http://a.example/v1", "server_error", 'status "500"\n', True)
+        for n in range(2 * MAX_TRIES)
+    ]
+    log.write(finished(attempts=3), 0.001, AT_NS, tries[:2])
+    log.write(finished(attempts=99), 0.001, AT_NS, tries)
+    log.close()
+    usual, several, many = lines_of(tmp_path / "log")
+    assert sorted(usual) == sorted(FIELDS)
+    assert sorted(several) == sorted([*FIELDS, "tries"])
+    place = {"provider": "p", "region": "r", "endpoint": "http://a.example/v1"}
+    said = {**place, "reason": "server_error", "error": 'status "500"\n'}
+    assert several["tries"] == [{"model": "m0", **said}, {"model": "m1", **said}]
+    assert [one["model"] for one in many["tries"]] == [f"m{n}" for n in range(MAX_TRIES)]
 
 
 def test_what_is_not_known_is_null(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from prometheus_client.samples import Sample
 
 from sidecar.exchange import Usage
 from sidecar.telemetry.exposition import Limits, expose
-from sidecar.telemetry.metrics import MAX_LEARNED_MODELS, Histogram, Metrics
+from sidecar.telemetry.metrics import MAX_LEARNED_MODELS, FailedTry, Histogram, Metrics
 from tests.support.exchanges import finished
 
 NAMES = {
@@ -55,6 +55,50 @@ def test_requests_are_counted_by_status_and_place() -> None:
     }
     assert dict(values(metrics, "sidecar_attempts_total", "provider")) == {("p",): 6, ("q",): 1}
     assert (metrics.requests, metrics.errors) == (4, 1)
+
+
+def failed(
+    region: str, *, provider: str = "p", reason: str = "timeout", is_charged: bool = True
+) -> FailedTry:
+    return FailedTry(("m", provider, region), f"http://{region}.example/v1", reason, "said", is_charged)
+
+
+def attempts_by_target(metrics: Metrics) -> dict[tuple[str, ...], float]:
+    return dict(values(metrics, "sidecar_attempts_total", "provider", "region"))
+
+
+def test_each_try_is_counted_where_it_went() -> None:
+    metrics = Metrics("1")
+    metrics.configure(frozenset(["m"]))
+    x = finished(region="far", attempts=3)
+    metrics.finished(x, 10.5, (failed("near"), failed("near", provider="q")))
+    assert attempts_by_target(metrics) == {("p", "far"): 1, ("p", "near"): 1, ("q", "near"): 1}
+    assert dict(values(metrics, "sidecar_requests_total", "region", "code")) == {("far", "200"): 1}
+
+
+def test_a_request_that_failed_everywhere_counts_no_try_twice() -> None:
+    metrics = Metrics("1")
+    metrics.configure(frozenset(["m"]))
+    metrics.finished(finished(region="b", attempts=2, status=503), 10.5, (failed("a"), failed("b")))
+    assert attempts_by_target(metrics) == {("p", "a"): 1, ("p", "b"): 1}
+
+
+def test_tries_of_a_request_whose_caller_left_are_counted_too() -> None:
+    metrics = Metrics("1")
+    metrics.configure(frozenset(["m"]))
+    metrics.finished(finished(provider="", region="", attempts=0, flag="DC"), 10.5, (failed("a"),))
+    assert attempts_by_target(metrics) == {("", ""): 0, ("p", "a"): 1}
+
+
+def test_failed_tries_are_counted_by_where_and_why_those_of_the_request_itself_are_not() -> None:
+    metrics = Metrics("1")
+    tries = (failed("a"), failed("a"), failed("a", reason="cut"), failed("b", is_charged=False))
+    metrics.finished(finished(attempts=5), 10.5, tries)
+    labels = ("provider", "endpoint", "region", "reason")
+    assert dict(values(metrics, "sidecar_failed_attempts_total", *labels)) == {
+        ("p", "http://a.example/v1", "a", "timeout"): 2,
+        ("p", "http://a.example/v1", "a", "cut"): 1,
+    }
 
 
 def test_durations_fall_into_cumulative_buckets() -> None:

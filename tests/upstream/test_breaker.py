@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sidecar.config.model import CircuitBreaker
-from sidecar.upstream.breaker import DECAY_S, MAX_OPEN_S, SLICES, Breaker, Tally
+from sidecar.upstream.breaker import CHANCE, DECAY_S, MAX_OPEN_S, SLICES, Breaker, Tally
 
 START_S = 1000.0
 
@@ -362,6 +362,25 @@ def test_ejections_are_forgotten_without_traffic_too() -> None:
     assert one.ejections == 1
 
 
+# --- who hears of it -----------------------------------------------------------------------------------
+
+
+def test_every_opening_closing_and_failed_probe_is_told_and_nothing_else() -> None:
+    told: list[tuple[float, str]] = []
+    one = Breaker(CircuitBreaker(), lambda now_s: told.append((now_s, state_of(one))))
+    succeed(one, START_S)
+    fail(one, START_S, times=4)
+    assert told == []
+    fail(one, START_S + 1.0, times=1)
+    one.record(False, START_S + 2.0)  # begun before
+    assert one.take(START_S + 31.0)
+    one.release(START_S + 32.0, True)
+    probe(one, False, START_S + 33.0)
+    probe(one, True, START_S + 63.0)
+    succeed(one, START_S + 64.0)
+    assert told == [(START_S + 1.0, "open"), (START_S + 33.0, "open"), (START_S + 63.0, "closed")]
+
+
 # --- reload --------------------------------------------------------------------------------------------
 
 
@@ -464,10 +483,16 @@ class Reference:
         newest = [ok for when_s, ok in self.window if int(when_s / step_s) == int(now_s / step_s)]
         least, ratio = self.config.min_requests, self.config.failure_ratio
         return (
-            self.row >= self.config.consecutive_failures
+            (self.row >= self.config.consecutive_failures and not self.is_chance(recent))
             or (len(recent) >= least and recent.count(False) / len(recent) >= ratio)
             or (len(newest) >= 2 * least and newest.count(False) / len(newest) >= ratio)
         )
+
+    def is_chance(self, recent: list[bool]) -> bool:
+        """With the share of failures there was before the row, so many attempts are expected to have one."""
+        before = recent[: -self.row]
+        share = before.count(False) / max(1, len(before))
+        return len(before) >= self.config.min_requests and len(before) * share**self.row > CHANCE
 
     def decay(self, now_s: float) -> None:
         while self.ejections and now_s - self.closed_s >= DECAY_S:
@@ -552,6 +577,18 @@ class BreakerMachine(RuleBasedStateMachine):
     def never_stays_out_for_good(self) -> None:
         if not any(self.attempts):
             assert self.breaker.allows(self.now_s + MAX_OPEN_S)
+
+
+def test_both_take_a_short_row_after_few_failures_for_chance() -> None:
+    machine = BreakerMachine()
+    machine.begin(consecutive=2, ratio=0.25, least=1, open_for_s=5.0)
+    states = []
+    for ok in [*[True] * 6, False, *[True] * 4, False, False, False]:
+        machine.begin_attempts(count=1, is_last_resort=False)
+        machine.score(0, ok, False)
+        machine.agrees()
+        states.append(state_of(machine.breaker))
+    assert states == ["closed"] * 13 + ["open"]  # at last by the ratio: 4 of 14
 
 
 TestAgainstTheReference = BreakerMachine.TestCase

@@ -48,10 +48,44 @@ def test_other_models_and_credentials_stay_free() -> None:
 
 def test_a_refused_credential_is_parked_for_all_models_until_it_changes() -> None:
     parking = Parking()
-    parking.park_credential("key")
+    parking.refuse("key", 5.0)
     assert parking.until("key", "m", 1e9) == math.inf
     assert parking.until("key", "other", 1e9) == math.inf
     assert parking.until("rotated", "m", 0.0) == 0.0
+    assert (parking.is_refused("key"), parking.is_refused("rotated")) == (True, False)
+
+
+def test_the_last_refusal_is_known() -> None:
+    parking = Parking()
+    assert parking.refused_s("key") == -math.inf
+    for now_s in (5.0, 7.0):
+        parking.refuse("key", now_s)
+        assert parking.refused_s("key") == now_s
+
+
+def test_refusals_are_forgotten_and_limits_are_not() -> None:
+    parking = Parking()
+    parking.forget_refusals()
+    parking.refuse("key", 5.0)
+    parking.refuse("other", 5.0)
+    parking.park("key", "m", 60.0)
+    parking.forget_refusals()
+    assert parking.until("key", "n", 6.0) == parking.until("other", "m", 6.0) == 0.0
+    assert parking.until("key", "m", 6.0) == 60.0
+    assert not parking.is_refused("key")
+
+
+def test_a_refusal_is_no_limit_and_a_limit_no_refusal() -> None:
+    parking = Parking()
+    parking.refuse("k", 5.0)
+    parking.park("k", "m", 60.0)
+    parking.park("k", "n", 70.0)
+    parking.park("z", "m", 80.0)
+    assert parking.limited_until("k", "m") == 60.0
+    assert parking.limited_until("k", "other") == 0.0
+    assert parking.limits("k", 10.0) == [("m", 60.0), ("n", 70.0)]
+    assert parking.limits("k", 65.0) == [("n", 70.0)]
+    assert not parking.is_refused("z")
 
 
 def test_the_longer_time_stands() -> None:
@@ -59,17 +93,19 @@ def test_the_longer_time_stands() -> None:
     parking.park("key", "m", 60.0)
     parking.park("key", "m", 1.0)
     assert parking.until("key", "m", 0.0) == 60.0
-    parking.park_credential("key", 70.0)
-    assert parking.until("key", "m", 0.0) == 70.0
+    parking.refuse("key", 0.0)
+    assert parking.until("key", "m", 0.0) == math.inf
 
 
 def test_a_good_answer_frees() -> None:
     parking = Parking()
-    parking.free("key", "m")
+    assert not parking.free("key", "m")
     parking.park("key", "m", 60.0)
     parking.park("key", "other", 60.0)
-    parking.park_credential("key")
-    parking.free("key", "m")
+    parking.refuse("key", 0.0)
+    assert parking.free("key", "m")
+    assert not parking.free("key", "m")
+    assert not parking.is_refused("key")
     assert parking.until("key", "m", 0.0) == 0.0
     assert parking.until("key", "other", 0.0) == 60.0
 
@@ -78,7 +114,7 @@ def test_what_is_over_is_dropped() -> None:
     parking = Parking()
     for end_s in range(1, 11):
         parking.park("key", f"m{end_s}", float(end_s))
-    parking.park_credential("bad")
+    parking.refuse("bad", 0.0)
     parking.expire(0.5)
     assert len(parking) == 11
     parking.expire(5.0)
@@ -90,9 +126,20 @@ def test_what_is_over_is_dropped() -> None:
     assert len(parking) == 1
 
 
+def test_what_ends_by_itself_is_told() -> None:
+    told: list[float] = []
+    parking = Parking(told.append)
+    parking.park("key", "m", 2.0)
+    parking.park("key", "n", 3.0)
+    parking.refuse("key", 0.0)
+    for now_s in (1.0, 2.0, 2.5, 3.0, 4.0):
+        parking.expire(now_s)
+    assert told == [2.0, 3.0]
+
+
 def test_memory_is_bounded_and_the_first_to_end_go_first() -> None:
     parking = Parking()
-    parking.park_credential("bad")
+    parking.refuse("bad", 0.0)
     for end_s in range(1, MAX_PARKED + 1):
         parking.park("key", f"m{end_s}", float(end_s))
     assert len(parking) <= MAX_PARKED

@@ -238,6 +238,11 @@ def test_a_refused_key_of_ours_moves_on(status: int) -> None:
     assert facts(broke(ProxyError("UC", 502, "upstream_cut", "cut"), status)) == CREDENTIAL
 
 
+def test_a_key_that_may_not_use_one_model_is_good_for_others() -> None:
+    assert facts(answered(403, error_body(code="model_not_found"))) == CALLER
+    assert facts(answered(401, error_body(code="model_not_found"))) == CREDENTIAL
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_key_of_the_callers_is_its_own_affair(status: int) -> None:
     assert facts(answered(status, error_body(), is_own_key=False)) == CALLER
