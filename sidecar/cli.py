@@ -7,10 +7,9 @@ import argparse
 import logging
 import os
 import sys
-from importlib.util import find_spec
 from typing import NoReturn
 
-from sidecar import __version__
+from sidecar import __version__, data_path
 from sidecar.config.load import Loaded, from_environ, load
 from sidecar.config.problems import ConfigError
 
@@ -44,7 +43,7 @@ def _log_level(name: str) -> int:
 
 def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sidecar", description="An AI sidecar: see README.md.")
-    parser.add_argument("--version", action="version", version=f"sidecar {__version__}, {_form()}")
+    parser.add_argument("--version", action="version", version=f"sidecar {__version__}, {data_path()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="run the sidecar")
@@ -64,13 +63,6 @@ def _parser(arguments: list[str]) -> argparse.ArgumentParser:
     if arguments[:1] != ["run"]:
         _add_others(commands)
     return parser
-
-
-def _form() -> str:
-    """What the data path is made of: pip does not say that it could not be compiled (deploy/compile.py)."""
-    spec = find_spec("sidecar.proxy")
-    is_compiled = spec is not None and not (spec.origin or "").endswith((".py", ".pyc"))
-    return "compiled" if is_compiled else "pure Python"
 
 
 def _add_others(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

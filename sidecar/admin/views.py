@@ -5,7 +5,7 @@ import sys
 import time
 from typing import Any
 
-from sidecar import __version__
+from sidecar import __version__, data_path
 from sidecar.admin.cache_views import cache_stats, tiers_off
 from sidecar.admin.state import State
 from sidecar.break_glass import show_moment
@@ -63,6 +63,7 @@ def server_info(state: State) -> dict[str, Any]:
 
     return {
         "version": __version__,
+        "data_path": data_path(),
         "state": state.phase,
         "ready": state.is_ready,
         "pid": os.getpid(),

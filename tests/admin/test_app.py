@@ -180,6 +180,7 @@ async def test_server_info_names_version_state_and_addresses(
 ) -> None:
     info = await (await admin.get("/server_info")).json()
     assert info["state"] == "LIVE"
+    assert info["data_path"] in ("compiled", "pure Python")
     assert info["listeners"] == sidecar.sidecar.bound
     assert set(info["libraries"]) == {"aiohttp", "httptools", "orjson", "uvloop"}
 
