@@ -20,7 +20,7 @@ ONE_REQUEST = {
 PACKAGES = {"fleet", "downstream", "upstream", "telemetry", "config", "policy", "usage", "cache"}
 FOUNDATIONS = {
     *("exchange", "headers", "openai", "sse", "errors", "flow", "clock", "tasks", "quantiles", "lean"),
-    *("splice", "resume", "large_body", "events", "labels", "tables"),
+    *("splice", "resume", "large_body", "events", "ending", "labels", "tables"),
 }
 LAYERS = (ENTRY_POINTS, ONE_REQUEST, PACKAGES, FOUNDATIONS)
 # What every package may know of the configuration: its types, never how they are read.
@@ -35,12 +35,16 @@ SYNCHRONOUS = (
     *("k8s.review", "k8s.settings", "k8s.tls", "k8s.yaml_text"),
     *("fleet.lease", "fleet.bucket", "fleet.budget", "fleet.share", "fleet.batch", "fleet.totals"),
     *("explain", "standing", "quote"),
-    *(f"cache.{name}" for name in ("canonical", "english", "volatile", "eligibility", "key", "control")),
-    *(f"cache.{name}" for name in ("recording", "replay", "store", "answers", "flight", "outlook")),
+    *(f"cache.{name}" for name in ("canonical", "english", "volatile", "wording", "eligibility", "key")),
+    *(f"cache.{name}" for name in ("capitals", "courtesies", "languages", "names", "questions", "verbs")),
+    *(
+        f"cache.{name}"
+        for name in ("control", "recording", "replay", "store", "answers", "flight", "outlook")
+    ),
     *("caching.lookup", "caching.scopes", "caching.outlook"),
     *(f"cache.checks.{name}" for name in ("agreement", "wording", "shadow")),
-    *(f"cache.meaning.{name}" for name in ("lexicon", "sameness", "vectors", "embedding")),
-    *(f"cache.meaning.{name}" for name in ("local_embedder", "calibration")),
+    *(f"cache.meaning.{name}" for name in ("lexicon", "sameness", "spellings", "turns")),
+    *(f"cache.meaning.{name}" for name in ("local_embedder", "calibration", "vectors", "embedding")),
     *(f"cache.shared.{name}" for name in ("sealing", "orders", "names", "backlog")),
     "large_body",
     "break_glass",

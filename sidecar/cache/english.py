@@ -1,21 +1,36 @@
 """English questions in one form: the same words in the same order, less what does not change the answer.
 
-    small letters     but not where capitals tell words apart: IT, US, Will inside a sentence; Mb, MB, MBps,
-                      C, B12. Docker, JavaScript and GDPR are written either way
-    contractions      what's -> what is, don't -> do not; only those that stand for one thing
-    courtesies        "Hi, could you please ...", "..., thanks!"; at the edges, and set off by a comma there
+    small letters     of first words, "I" and names that are no other word in small letters (capitals.py)
+    courtesies        "Hi, ...", "...? Thanks!" (courtesies.py), "could you please ...", "please ..."
+    contractions      what's -> what is, I can't -> I cannot; only those that stand for one thing there
     embedded          tell me what X is, explain how I can X -> the question itself
-    ways to ask how   how do I, how can I, I want to X. How do I do that?, the steps, the best way -> how to X
-    what is           explain X, define X -> what is X, where X is nothing but the name of a thing
+    ways to ask how   how do I, how can I, I want to X. How do I do that?, the steps, the best way
+                      -> how to X, with the verbs that verbs.py allows
+    question mark     of what is a question by the order of its words (questions.py)
 
 All else stays: numbers, negation, modals, prepositions, order, names, articles, "how should I", "how do you"
-(who asks a company how it stores data does not ask how to). "Explain the score" is not "what is the score": a
-thing that has an article `the`, a preposition or a digit is a value or a passage to explain.
+(who asks a company how it stores data does not ask how to). "Explain a theorem" wants one of them, "explain
+code" may mean that of before and "define a function" wants it written: none of them is "what is".
 
 What speaks about the form of a text (spelling, capitals, translation) has no form here.
 """
 
 import re
+
+from sidecar.cache.capitals import OF_INDEX, in_small
+from sidecar.cache.courtesies import without_greeting, without_thanks
+from sidecar.cache.languages import TYPES
+from sidecar.cache.questions import asks, is_simple, last_sentence, may_exclaim
+from sidecar.cache.verbs import (
+    ASKED,
+    ASKED_BEFORE,
+    HABITS,
+    OBJECTS,
+    OF_MANNER,
+    OF_THINGS,
+    OTHER_THINGS,
+    TO_DO,
+)
 
 
 def _words(text: str) -> frozenset[str]:
@@ -25,59 +40,104 @@ def _words(text: str) -> frozenset[str]:
 # With what is left of contractions: of what's, don't, we're, I'm.
 _FUNCTION = _words(
     """a an the is are was were be been am do does did have has had can could will would shall should may
-    might must how what why when where which who whom whose i you he she it we they me him us them my your his
-    her its our their this that these those and or but not no if than of in on at to for from with without by
-    about into as so there please s t re m"""
+    might must how what why when where which who whom whose i you he she it we they me him us them my your
+    his her its our their this that these those and or but not no if than of in on at to for from with
+    without by about into as so there please s t re m"""
 )
-# Those of them, and openings, that no other language writes alike, as it does "was", "in", "no", "my", "are".
+# Those of them, and others, that no other language writes alike, as it does "was", "in", "give", "describe".
 _ENGLISH = _words(
     """the what how why when where which who does your from with this that these those would should could
-    please explain tell describe write give because their there about without"""
+    please explain write because their there about without recommend isn doesn didn aren wasn weren couldn
+    shouldn wouldn"""
 )
-_OPENINGS = frozenset(("explain", "define", "please", "describe"))
+_OPENINGS = _words("explain please suggest what how why when where which who")
+_GREETINGS = frozenset(("hi", "hello", "hey"))
+# Two words that only English begins with.
+_TURNS = frozenset(
+    f"{first} {then}"
+    for first, thens in {
+        "can": "i you we",
+        "do": "you we they",
+        "does": "he she it my your",
+        "did": "you i he she",
+        "is": "it there he she a my your",
+        "are": "you they there my your",
+        "am": "i",
+        "will": "you it",
+        "may": "i",
+        "must": "i",
+        "have": "you",
+        "has": "it",
+        "i": "can cannot have want need am lost forgot don",
+        "it": "is does",
+        "you": "are",
+        "there": "is",
+        "my": "order account",
+        **dict.fromkeys(("tell", "give", "show", "help"), "me"),
+    }.items()
+    for then in thens.split(" ")
+)
 # Who says one of these asks about letters, marks or wording, which the form would change.
 _OF_WORDING = _words(
-    """translate translation translated rewrite rephrase paraphrase proofread correct grammar
-    grammatically spell spelled spelling punctuation punctuate capitalize capitalise capitalized capitalised
-    uppercase lowercase letters characters verbatim repeat pronounce"""
+    """translate translation translated rewrite rephrase paraphrase proofread correct grammar grammatical
+    grammatically spell spelled spelling spelt punctuation punctuate capitalize capitalise capitalized
+    capitalised capitals uppercase lowercase letters characters verbatim repeat pronounce pronounced
+    pronoun noun nouns verb verbs adjective adverb preposition plural singular syllable syllables rhyme
+    rhymes etymology apostrophe hyphen comma ascii unicode regex regexp glob wildcard palindrome anagram
+    abbreviated abbreviation typo"""
 )
-_QUESTION = _words(
-    """what how why when where which who whom whose is are was were am do does did can could will would
-    shall should may might must have has had"""
+# Only after a person or thing, at the beginning: "I can't log in". Elsewhere it may be spoken of: "when do I
+# use don't?", "who sang can't stop".
+_NEGATABLE = _words("do does did is are was were have has had could would should must")
+_NEGATED = {f"{verb}n't": f"{verb} not" for verb in _NEGATABLE} | {"can't": "cannot", "won't": "will not"}
+_SUBJECTS = _words("I i you we they he she it")
+# "What's he done" is what he has done, "what's app" a name.
+_PARTICIPLES = _words(
+    """been become begun bet bitten blown bought bound bred broken brought built burnt cast caught chosen
+    clung come crept cut dealt done drawn dreamt driven drunk dug eaten fallen felt fled flown forbidden
+    forgiven forgotten fought found frozen given gone got gotten grown had heard held hidden hit hung hurt
+    kept known laid lain leapt learnt led left lent let lit lost made meant met mistaken overcome paid
+    proven put read ridden rung risen run said sat seen sent set sewn shaken shot shown shut slept slid
+    sold sought spelt spent split spoken spread sprung stolen stood struck stuck stung sung sunk swept
+    sworn swum taken taught thought thrown told torn undergone understood undone withdrawn woken won worn
+    woven written"""
 )
+_NO_PARTICIPLES = _words("bed breed bleed feed hundred indeed need red seed speed weed")
+_ARTICLES = frozenset(("a", "an", "the", "my", "your", "our"))
 
-_CONTRACTIONS = {
-    **{f"{word}'s": f"{word} is" for word in ("what", "who", "where", "how", "when", "why")},
-    **{f"{word}'re": f"{word} are" for word in ("you", "we", "they", "what", "who", "where", "how")},
-    "can't": "cannot",
-    "won't": "will not",
-    "shan't": "shall not",
-    "i'm": "i am",
-}
-_NO_MARKS = str.maketrans(",.?!'", "     ")
-_ENDS = (".", "?", "!")
-_WITH_CAPITAL = re.compile(r"[A-Za-z0-9]*[A-Z][A-Za-z0-9]*")
-
-_ASKING = (
-    r"(?:can|could|would|will|please|what|how|why|when|where|which|who|i|tell|explain|define|describe)\b"
+_REQUEST = re.compile(
+    r"(?:(?:can|could|would|will) you (?:please|kindly) |please,? |kindly )([a-z]+) ([a-z]+)"
 )
-_GREETING = re.compile(rf"(?:hi|hello|hey|good (?:morning|afternoon|evening))(?: there)?[,.!]+ (?={_ASKING})")
-_THANKS = re.compile(
-    r"(?<=[,.?!]) ?(?:please|thanks|thank you|many thanks|thanks a lot|thanks in advance)[.?!]*$"
+_PLEASE = re.compile(r"please,? (?=(?:can|could|would|will) you )")
+# Not "would you tell", which may ask whether; nor "can you tell him", "can you explain contracts".
+_TELL = re.compile(
+    r"(?:can|could) you (?=(?:tell me|explain|explain to me) (?:how|what|why|who|where|which) )"
 )
-_POLITE = re.compile(
-    r"(?:please,? )?(?:can|could|would|will) you (?:please |kindly |(?=(?:tell|explain|define)\b))|please,? "
+# Not "I want to know what love is", a song.
+_TELLING = re.compile(
+    r"(?:tell me|explain to me|explain|[iI] (?:need|would like) to know) (?=(?:how|what) )|tell me (?=who )"
 )
-_TELLING = re.compile(r"(?:(?:tell|explain to) me|explain|i (?:want|would like|need) to know) (?=how |what )")
+# "Explain how to fold it in one word", "to a child": how to explain it, not how to fold it.
+_OF_TELLING = _words(
+    """sentence sentences word words detail details detailed terms step steps point points bullet bullets
+    paragraph paragraphs line lines simple simply plain brief briefly short shortly quick quickly example
+    examples like as again slowly when if before after until once emoji emojis rhyme rhymes verse poem
+    english french german spanish italian portuguese russian japanese chinese korean arabic hindi dutch
+    swedish polish turkish latin"""
+)
 _WHAT = re.compile(r"what ([^,.?!]+) (is|are)")
 _HOW = re.compile(
-    r"(?:(?:how (?:do|can) i|how i can)"
-    r"|what (?:is the best way|are the steps) to) "
+    r"(?:how (?:to|(?:do|can) [iI]|[iI] can)|what (?:is the best way|are the steps) to)"
+    r" ([a-z]+) ([^ .?!]+)(.*)"
 )
-_WANTED = re.compile(r"i (?:want|need|would like) to ([^.?!]+)[.!] how (?:do|can) i do (?:that|this|it)")
-_JOINING = ("and", "of")
-_WORD_AT_END = re.compile(r"[a-z]{2,}$")
-_NAMED = re.compile(r"(?:explain|define) ((?:an? )?[A-Za-z'-]+(?: [A-Za-z'-]+){0,3})")
+_WANTED = re.compile(
+    r"[iI] (?:want|need|would like) to ([a-z]+) ([^ .?!]+)([^.?!]*)[.!]"
+    r" how (?:do|can) [iI] do (?:that|this|it)"
+)
+# "How to train your dragon" is a film, "how do I cancel your service" not "your subscription".
+_OF_YOU = frozenset(("you", "your", "yours", "yourself"))
+# Before these a verb has no object, and may be what an index does.
+_PLACES = _words("to in from after at by on into during before back over with")
 
 
 def words_of(line: str) -> list[str]:
@@ -85,88 +145,145 @@ def words_of(line: str) -> list[str]:
     return line.lower().translate(_NO_MARKS).split()
 
 
+_NO_MARKS = str.maketrans(",.?!'", "     ")
+
+
 def is_english(words: list[str]) -> bool:
     """Whether so much of a line of ASCII is English that the rules here may be applied."""
-    if words and words[0] in _OPENINGS:
+    if not _ENGLISH.isdisjoint(words) and len(_FUNCTION.intersection(words)) > 1:
         return True
-    return not _ENGLISH.isdisjoint(words) and len(_FUNCTION.intersection(words)) > 1
+    if len(words) > 2 and words[0] in _GREETINGS:
+        words = words[1:]
+    return len(words) > 1 and (words[0] in _OPENINGS or f"{words[0]} {words[1]}" in _TURNS)
 
 
 def form(line: str, words: list[str]) -> str | None:
-    """The form of one line of English; None if it speaks about wording, or says nothing."""
+    """The form of one line of English; None if it speaks about wording, or of its end nothing is sure."""
     if not _OF_WORDING.isdisjoint(words):
         return None
-    low = _expand(_keep_names(line, line.lower()))
-    if (greeting := _GREETING.match(low)) is not None:
-        low = low[greeting.end() :]
-    if (thanks := _THANKS.search(low)) is not None:
-        low = low[: thanks.start()]
-    asked = low
-    if (polite := _POLITE.match(low)) is not None:
-        low = low[polite.end() :]
-    is_question = _asks(asked) or _asks(low)
-    low = _reframed(_without_end(low, is_question))
-    # One word is what was little else than a courtesy.
-    return low if " " in low else None
+    line = without_greeting(line, words)
+    head = without_thanks(line, words)
+    if head is not line:
+        shaped = _shaped(head, words)
+        if shaped is not None and (shaped[1] or shaped[0].startswith("how to ")):
+            return shaped[0]
+    shaped = _shaped(line, words)
+    return None if shaped is None else shaped[0]
 
 
-def _keep_names(line: str, low: str) -> str:
-    """`low`, but as they were: the words whose capitals tell them from another word."""
-    if line[1:] == low[1:]:
-        return low
-    for found in _WITH_CAPITAL.finditer(line):
-        word, at = found.group(), found.start()
-        begins = at == 0 or line[at - 2 : at - 1] in _ENDS
-        if word == "I" or (begins and word[1:] == low[at + 1 : found.end()]):
-            continue
-        is_short = len(word) < 3 or (len(word) < 5 and not word[1:].islower() and not word.isupper())
-        if is_short or not word.isalpha() or (word.lower() in _FUNCTION and not begins):
-            low = low[:at] + word + low[found.end() :]
-    return low
+def _shaped(line: str, words: list[str]) -> tuple[str, bool] | None:
+    """The form, and whether it is one simple question."""
+    tokens = line.split(" ")
+    if len(tokens) < 2 or not in_small(tokens, words):
+        return None
+    end = _cut_end(tokens)
+    if end is None:
+        return None
+    if "'" in line:
+        _expand(tokens)
+    text = " ".join(tokens)
+    asked = _reframed(_without_request(text))
+    sentence = last_sentence(tokens)
+    is_question = asks(sentence)
+    if asked is not text:
+        sentence = last_sentence(asked.split(" "))
+        is_question = is_question or asks(sentence)
+    if (end == "?" and is_question) or (end == "." and not may_exclaim(sentence)):
+        end = ""
+    return asked + end, is_question and is_simple(tokens)
 
 
-def _expand(low: str) -> str:
-    if "'" not in low:
-        return low
-    return " ".join([_expanded(word) if "'" in word else word for word in low.split(" ")])
+def _cut_end(tokens: list[str]) -> str | None:
+    """Take the mark off the last word: it, or none if it says nothing; None where it may be data."""
+    last = tokens[-1]
+    if last[-1] not in ".?!":
+        return ""
+    word = last.rstrip(".?!")
+    end = last[len(word) :]
+    if end == ".":
+        if not word.isalpha() or len(word) == 1:
+            return ""  # of "1.", "U.S." it stays
+    elif end == "?":
+        if len(word) == 1:
+            return ""  # a pattern that matches "a" or nothing
+    elif end.strip("?") == "":
+        if not (word.islower() and word.isalpha() and len(word) > 2) or word in TYPES:
+            return None  # Nf3??, Int??
+        end = "?"
+    elif len(end) > 1 or (end == "!" and not (word.isalpha() and len(word) > 1)):
+        return None  # 5!, n!!
+    tokens[-1] = word
+    return end
 
 
-def _expanded(word: str) -> str:
-    bare = word.rstrip(",.?!")
-    full = _CONTRACTIONS.get(bare)
-    if full is None:
-        full = bare[:-3] + " not" if bare.endswith("n't") and len(bare) > 4 else bare
-    return full + word[len(bare) :]
+def _expand(tokens: list[str]) -> None:
+    first, second = tokens[0], tokens[1]
+    if first in _SUBJECTS:
+        if second in _NEGATED and len(tokens) > 3:
+            tokens[1] = _NEGATED[second]
+        return
+    if first == "what's":
+        # "What's app", "what's cooking", "what's good" are names and greetings.
+        is_whole = second.rstrip(",") not in ("app", "apps", "up") and (
+            len(tokens) > 2 or not second.endswith(("ing", "good"))
+        )
+    elif first == "how's" or first == "when's":
+        is_whole = second in _ARTICLES
+    elif first == "where's":
+        is_whole = second in _ARTICLES and len(tokens) > 3
+    else:
+        is_whole = first == "who's" and second == "the" and "of" in tokens
+    if is_whole and not any(map(_is_participle, tokens)):
+        tokens[:1] = first[:-2], "is"
 
 
-def _asks(low: str) -> bool:
-    """Whether it is a question by its first word, or ends in one after a wish."""
-    return low[: low.find(" ")] in _QUESTION or ". how " in low
+def _is_participle(word: str) -> bool:
+    return word in _PARTICIPLES or (word.endswith("ed") and word not in _NO_PARTICIPLES)
 
 
-def _without_end(low: str, is_question: bool) -> str:
-    """Without the marks at the end; of what is no question, without the full stop only."""
-    bare = low.rstrip(".?!, ")
-    end = low[len(bare) :]
-    if "!" in end and not _WORD_AT_END.search(bare):
-        return bare + "!"  # 5! and n! are numbers
-    if not is_question and ("!" in end or "?" in end):
-        return bare + ("?" if "?" in end else "!")
-    return bare
+def _without_request(text: str) -> str:
+    if (please := _PLEASE.match(text)) is not None:
+        text = text[please.end() :]
+    if (tell := _TELL.match(text)) is not None:
+        return text[tell.end() :]
+    if (request := _REQUEST.match(text)) is not None:
+        verb, then = request.groups()
+        if verb in ASKED or (verb in ASKED_BEFORE and then in OBJECTS):
+            return text[request.start(1) :]
+    return text
 
 
-def _reframed(low: str) -> str:
-    if (telling := _TELLING.match(low)) is not None:
-        low = low[telling.end() :]
-        if (what := _WHAT.fullmatch(low)) is not None:
+def _reframed(text: str) -> str:
+    if (telling := _TELLING.match(text)) is not None:
+        told = text[telling.end() :]
+        if (what := _WHAT.fullmatch(told)) is not None:
             return f"what {what.group(2)} {what.group(1)}"
-    if (how := _HOW.match(low)) is not None:
-        return "how to " + low[how.end() :]
-    if (wanted := _WANTED.fullmatch(low)) is not None:
-        return "how to " + wanted.group(1)
-    if (named := _NAMED.fullmatch(low)) is not None:
-        name = named.group(1)
-        words = name.removeprefix("a ").removeprefix("an ").split(" ")
-        if not [word for word in words if word in _FUNCTION and word not in _JOINING]:
-            return "what is " + name
-    return low
+        asked = _as_how_to(told)
+        words = asked.split(" ")
+        if not _OF_TELLING.isdisjoint(words) or (text[0] == "e" and "to" in words[4:]):
+            return text
+        # "Tell me how I met your mother" does not ask for the series.
+        return asked if asked is not told or asks(last_sentence(words)) else text
+    return _as_how_to(text)
+
+
+def _as_how_to(text: str) -> str:
+    how = _HOW.fullmatch(text) or _WANTED.fullmatch(text)
+    if how is None:
+        return text
+    verb, then, rest = how.groups()
+    befores = TO_DO.get(verb, _NONE)
+    if befores is not None and then not in befores:
+        return text
+    if then in OF_MANNER or (then == "my" and verb in HABITS):
+        return text
+    done = f"{verb} {then}{rest}"
+    words = done.split(" ")
+    if done.startswith(OTHER_THINGS) or not _OF_YOU.isdisjoint(words):
+        return text
+    if verb in OF_THINGS and then in _PLACES and not OF_INDEX.isdisjoint(words):
+        return text  # "how can i reset to zero"
+    return f"how to {done}"
+
+
+_NONE: frozenset[str] = frozenset()

@@ -11,7 +11,10 @@ from tests.cache.evaluation import Figures, count, cross, halves, is_allowed, is
 from tests.support.vectors import Vector, load
 
 PROMPTS = 100_000
+PAIRS = ("prompt_pairs", "foreign_pairs", "hostile_pairs")
 MIN_RECALL = 0.75
+# Written to mislead: most of those that one answer serves are further apart than what people send.
+NO_TRAFFIC = "hostile_pairs"
 THRESHOLDS = (0.90, 0.95, 0.97)
 # Of the pairs with different answers, so many may be served by meaning.
 MAX_WRONG = 0.005
@@ -27,7 +30,7 @@ def main() -> int:
 def _pairs() -> list[str]:
     failures = []
     print(f"{'pairs':16}{'match':12}{'half':18}{'found':>12}{'recall':>9}{'wrong':>12}")
-    for name in ("prompt_pairs", "foreign_pairs"):
+    for name in PAIRS:
         for match in ("exact", "canonical"):
             for half, pairs in halves(name).items():
                 same, found, different, wrong = figures = measure(pairs, match)
@@ -35,7 +38,7 @@ def _pairs() -> list[str]:
                 print(f"{name:16}{match:12}{half:18}{counts}")
                 if wrong:
                     failures.append(f"{name}, {match}: {wrong} wrong answers")
-                if match == "canonical" and figures.recall < MIN_RECALL:
+                if match == "canonical" and name != NO_TRAFFIC and figures.recall < MIN_RECALL:
                     failures.append(f"{name}, {match}, {half}: recall is under {MIN_RECALL:.0%}")
     return failures
 
@@ -52,7 +55,7 @@ def _meaning() -> list[str]:
         print(f"\nBy meaning, only the guards: {error}")
     failures = []
     print(f"\n{'pairs':16}{'by meaning':24}{'':6}{'found':>12}{'recall':>9}{'wrong':>12}")
-    for name in ("prompt_pairs", "foreign_pairs"):
+    for name in PAIRS:
         for way, (same, found, different, wrong) in _ways(load(name), embed).items():
             recall = f"{found / same:>9.1%}"
             print(f"{name:16}{way:30}{f'{found}/{same}':>12}{recall}{f'{wrong}/{different}':>12}")

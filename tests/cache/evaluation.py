@@ -1,6 +1,7 @@
 """Measures the cache's keys: pairs of questions, and generated requests whose answers must not cross.
 
 A pair is two texts and whether one answer serves both. A hit where it does not is a wrong answer.
+The hostile pairs are written against the rules, so that their recall says nothing about requests.
 The English pairs are split by a hash into a half that the rules were written with and a half that was looked
 at as a figure only.
 """

@@ -19,25 +19,27 @@ def guard(one: str, other: str) -> str:
     return there
 
 
-def test_whatever_an_embedder_says_no_pair_with_different_answers_is_allowed() -> None:
-    for name in ("prompt_pairs", "foreign_pairs"):
-        assert [pair for pair in load(name) if not pair["same"] and is_allowed(pair)] == []
+@pytest.mark.parametrize("name", ["prompt_pairs", "foreign_pairs", "hostile_pairs"])
+def test_whatever_an_embedder_says_no_pair_with_different_answers_is_allowed(name: str) -> None:
+    different = [pair for pair in load(name) if not pair["same"]]
+    assert [pair for pair in different if is_allowed(pair)] == []
 
 
-def test_the_guards_allow_nine_of_ten_askings_that_one_answer_serves() -> None:
+def test_the_guards_allow_four_of_five_askings_that_one_answer_serves() -> None:
     same = [pair for pair in load("prompt_pairs") if pair["same"]]
-    assert sum(map(is_allowed, same)) >= 0.9 * len(same)
+    assert sum(map(is_allowed, same)) >= 0.8 * len(same)
 
 
-def test_the_nine_of_ten_are_also_near_each_other_for_the_local_embedder() -> None:
+def test_what_only_the_search_by_meaning_finds_is_allowed_and_near_for_the_local_embedder() -> None:
+    meant = [pair for pair in load("hostile_pairs") if pair["kind"] == "meaning"]
+    assert len(meant) >= 50
+    assert [pair for pair in meant if not is_allowed(pair)] == []
+    assert [pair for pair in meant if is_hit(pair, "canonical")] == []
     try:
-        embedder = LocalEmbedder()
+        embed = LocalEmbedder().embed
     except EmbedderError as error:
         pytest.skip(str(error))
-    same = [pair for pair in load("prompt_pairs") if pair["same"]]
-    near = [pair for pair in same if is_allowed(pair) and similarity(pair, embedder.embed) >= 0.95]
-    assert len(near) >= 0.9 * len(same)
-    assert [pair for pair in near if not is_hit(pair, "canonical")] != []
+    assert [pair for pair in meant if similarity(pair, embed) < 0.95] == []
 
 
 def test_the_pairs_reach_the_guards_and_each_of_them_is_needed() -> None:
@@ -53,15 +55,16 @@ def test_the_pairs_reach_the_guards_and_each_of_them_is_needed() -> None:
     [
         ("number", "Who won the 1998 cup?", "Who won the 1988 cup?"),
         ("number", "Is it 1.5 times the size?", "Is it 15 times the size?"),
-        ("number", "Is twenty five a square?", "Is twenty six a square?"),
         ("number", "How do I cook a half chicken?", "How do I cook a whole chicken?"),
         ("number", "What is the 2nd law of motion?", "What is the third law of motion?"),
-        ("number", "Write a poem about the sea", "Write two poems about the sea"),
+        ("number", "Is twenty five a square?", "Is twenty six a square?"),
+        ("number", "Give me an idea for a party", "Give me two ideas for a party"),
         ("negation", "How do I use the API?", "How do I not use the API?"),
         ("negation", "What happens if I don't pay?", "What happens if I pay?"),
         ("negation", "How do I boil eggs without salt?", "How do I boil eggs with salt?"),
         ("symbol", "How do I reverse a list in C?", "How do I reverse a list in C#?"),
         ("symbol", "What is C used for?", "What is C++ used for?"),
+        ("symbol", "Why do we eat, grandma?", "Why do we eat grandma?"),
         ("name", "What is the capital of Niger?", "What is the capital of Nigeria?"),
         ("name", "How do I find a job in IT?", "How do I find a job in it?"),
         ("name", "How do I reverse a list in Java?", "How do I reverse a list in JavaScript?"),
@@ -72,27 +75,21 @@ def test_the_pairs_reach_the_guards_and_each_of_them_is_needed() -> None:
         ("scope", "What is my account balance?", "What is an account balance?"),
         ("scope", "What is your refund policy?", "What is my refund policy?"),
         ("scope", "Do I need a visa for France and Spain?", "Do I need a visa for France or Spain?"),
-        ("scope", "What are the planets in the list?", "What is the planet in the list?"),
-        ("scope", "Let's eat, grandma, with the dog", "Let's eat grandma with the dog"),
         ("scope", "What does Mary like to eat?", "What is Mary like to eat?"),
-        ("scope", "Is the server down?", "Was the server down?"),
-        ("scope", "What should a man who can lead do?", "What can a man who should lead do?"),
+        ("scope", "Are customers called by the bank?", "Do customers call the bank?"),
+        ("scope", "What is a light in the sky?", "What is the light in the sky?"),
         ("order", "Which dogs eat cats?", "Which cats eat dogs?"),
         ("order", "How do I remove a user from the group?", "How do I remove a group from the user?"),
-        (
-            "order",
-            "flights to Paris from London in the morning",
-            "flights from Paris to London in the morning",
-        ),
         ("order", "Is the cat in the box on the table?", "Is the cat on the box in the table?"),
+        ("order", "What should a man who can lead do?", "What can a man who should lead do?"),
+        ("order", "Did only John eat the cake?", "Did John eat only the cake?"),
         ("question", "Who is the president of Brazil?", "Where is the president of Brazil?"),
         ("question", "When is the next train?", "Where is the next train?"),
-        ("word", "How do I lose weight?", "How do I gain weight?"),
+        ("word", "Why do I lose weight?", "Why do I gain weight?"),
         ("word", "What is a good investor?", "What is an investor?"),
-        ("word", "How old is the pyramid?", "How tall is the pyramid?"),
+        ("word", "How old is the pyramid?", "How big is the pyramid?"),
         ("word", "Is it legal to record a call?", "Is it illegal to record a call?"),
-        ("scope", "Are customers called by the bank?", "Do customers call the bank?"),
-        ("word", "Give me a recipe for pasta", "Give me recipes for pasta"),
+        ("word", "Give me a recipe for pasta", "Give me a recipe for pastas"),
     ],
 )
 def test_names_the_guard_that_forbids(name: str, one: str, other: str) -> None:
@@ -102,67 +99,101 @@ def test_names_the_guard_that_forbids(name: str, one: str, other: str) -> None:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("Who likes Mary in the book?", "Who does Mary like in the book?"),
-        ("Does he like me?", "Do I like him?"),
-        ("What eats sharks in the sea?", "What do sharks eat in the sea?"),
-        ("Who should I contact at the bank?", "Who should contact me at the bank?"),
-        ("Where is the file that I deleted?", "Where is the file that deleted?"),
-        ("What caused world war I?", "What caused the world war?"),
-        ("What is a type I error in statistics?", "What is a type error in statistics?"),
-        ("What is vitamin a deficiency in the body?", "What is vitamin deficiency in the body?"),
-        ("How do I install Windows on the laptop?", "How do I install a window on the laptop?"),
-        ("How do I open the windows?", "How do I open windows?"),
-        ("What are the goods in the shop?", "What is the good in the shop?"),
-        ("How do I say please in Japanese?", "How do I say in Japanese?"),
-        ("What are twenty five and six?", "What are twenty and five six?"),
-        ("Who killed Lincoln's wife?", "Whose wife killed Lincoln?"),
-        ("How many people live in Paris?", "How many people work in Paris?"),
-        ("How far is Rome from Paris?", "How far is Rome from Paris and Berlin?"),
-        ("Do you know how to dance?", "Do I know how to dance?"),
-        ("What time does the bank open?", "What time does the bank close?"),
-        ("What time did the war end?", "What year did the war end?"),
-        ("Is the bridge being built?", "Is the bridge built?"),
-        ("What does he say when he was ill?", "What did he say when he is ill?"),
-        ("How do we store the data?", "How do I store the data?"),
-        ("Define the schema of a table for users", "What is the schema of a table for users?"),
-        ("Name the baby for me", "What is the baby for me?"),
-        ("What is the fastest way to lose weight?", "What is the safest way to lose weight?"),
-        ("Define the term in the contract", "Define the terms in the contract"),
+        ("Why do a few people vote?", "Why do few people vote?"),
+        ("What is a glass made of?", "What is glass made of?"),
+        ("What is a python?", "What is Python?"),
+        ("What is vitamin A deficiency in the body?", "What is vitamin deficiency in the body?"),
+        ("What is the matter in physics?", "What is matter in physics?"),
     ],
 )
-def test_what_the_lists_of_words_might_have_merged_keeps_apart(one: str, other: str) -> None:
+def test_an_article_more_is_another_question(one: str, other: str) -> None:
     assert guard(one, other) in GUARDS
 
 
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("What is the capital of Spain?", "Name the capital of Spain"),
-        ("What is the capital of Spain?", "What is Spain's capital city?"),
-        ("What is the capital of Spain?", "can you tell me the capital of spain please"),
-        ("What are the planets of the solar system?", "List the planets of the solar system"),
-        ("How tall is the Burj Khalifa?", "What is the height of the Burj Khalifa?"),
+        ("How do I boil an egg?", "How do I boil eggs?"),
+        ("What is a good in trade?", "What are goods in trade?"),
+        ("Who is the staff?", "Who are the staff?"),
+        ("How do I open Files on my iPad?", "How do I open a file on my iPad?"),
+        ("Is the fish in the tank?", "Are the fish in the tank?"),
+        ("Why does a cat purr?", "Why do cats purr?"),
+    ],
+)
+def test_one_and_many_are_two_questions(one: str, other: str) -> None:
+    assert guard(one, other) in GUARDS
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is a kid?", "What is a child?"),
+        ("What is a repo?", "What is a repository?"),
+        ("How do I insure a bike?", "How do I insure a bicycle?"),
+        ("How do I fix a date?", "How do I repair a date?"),
+        ("What is a purchase order?", "What is a buy order?"),
+        ("Who invented the cellphone?", "Who invented the phone?"),
+        ("How do I get rid of my car?", "How do I remove my car?"),
+        ("What is log in Python?", "What is sign in Python?"),
+        ("Have you heard of Queen?", "Have you heard Queen?"),
+        ("Is pi exactly 3.14?", "Is pi 3.14?"),
+    ],
+)
+def test_no_synonym_counts_as_the_same_word(one: str, other: str) -> None:
+    assert guard(one, other) in GUARDS
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            "What is the difference between apple, pie and cake?",
+            "What is the difference between apple pie, and cake?",
+        ),
+        ("Who are John, Paul and George?", "Who are John Paul, and George?"),
+        ("How much do twenty five-year-old horses eat?", "How much do twenty-five year-old horses eat?"),
+        ("How do I treat a man eating chicken?", "How do I treat a man-eating chicken?"),
+        ("What does b? match in regex", "What does b match in regex"),
+        ("What is the dogs' dinner?", "What is the dog's dinner?"),
+    ],
+)
+def test_a_mark_counts_where_it_stands(one: str, other: str) -> None:
+    assert guard(one, other) in GUARDS
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Is colour a word in English?", "Is color a word in English?"),
+        ("Is organise the same as organize?", "Is organize the same as organise?"),
+        ("What does the USA stand for?", "What does the United States stand for?"),
+        ("Is colour used in America?", "Is color used in America?"),
+        ("What is the e-mail short for?", "What is the email short for?"),
+        ("How do I format 1000 as 1,000?", "How do I format 1,000 as 1000?"),
+        ("Is my website a web site?", "Is my web site a web site?"),
+        ("How do I use whats in a sentence?", "How do I use what's in a sentence?"),
+    ],
+)
+def test_where_words_are_spoken_of_each_of_them_counts(one: str, other: str) -> None:
+    assert guard(one, other) in GUARDS
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Do you know why the sky is blue?", "Why is the sky blue?"),
         ("How many people live in Brazil?", "What is the population of Brazil?"),
-        ("How far is the sun?", "What is the distance to the sun?"),
-        ("How much does the moon weigh?", "What is the weight of the moon?"),
-        ("What are the symptoms of measles?", "What symptoms does measles have?"),
-        ("How do I get rid of mold in the bathroom?", "How can I remove mold in the bathroom?"),
-        ("How do I sign in to the portal?", "How do I login to the portal?"),
-        ("How could I improve my sleep?", "How can I improve my sleep?"),
-        ("Is there a way to merge two branches in git?", "How do I merge 2 branches in git?"),
-        ("Show me how to merge two branches", "What is the right way to merge two branches?"),
-        ("What is a black hole?", "What are black holes?"),
-        ("Why do cats purr?", "Why does a cat purr?"),
-        ("How do I fix a flat tire?", "How do I repair a flat tire?"),
+        ("What is the capital of Spain?", "What is Spain's capital city?"),
         ("In which country is Mount Fuji?", "Which country is Mount Fuji in?"),
-        ("Which time zone is Oslo in?", "What timezone is Oslo in?"),
-        ("Write a poem about autumn", "Compose a poem about the autumn"),
-        ("What is the colour of the sky?", "What is the color of the sky?"),
-        ("When did the wall fall?", "In what year did the wall fall?"),
-        ("Do you know what photosynthesis is?", "What is photosynthesis exactly?"),
-        ("What are the twenty-five best films?", "What are the 25 best films?"),
-        ("Is 1,000 the limit?", "Is 1000 the limit?"),
-        ("Where can I find the user manual?", "Where do I find the user manual?"),
+        ("Why doesn't my printer work?", "Why does my printer not work?"),
+        ("whats the best way to change the oil in a car", "How do I change the oil in a car?"),
+        (
+            "Explain the difference between affect and effect",
+            "What's the difference between affect and effect?",
+        ),
+        ("Give me three ideas for a party", "Give me 3 ideas for a party"),
+        ("What is 15 percent of 240?", "What is 15% of 240?"),
         ("I’d like to know how I can renew it", "I'd like to know how I can renew it"),
     ],
 )
@@ -175,7 +206,7 @@ def test_what_asks_the_same_in_other_words_is_allowed(one: str, other: str) -> N
     [
         "How do I boil an egg?",
         "give me a list of the planets",
-        "My card has not arrived at the bank",
+        "What is the status of my order?",
         "What’s the difference between TCP and UDP?",
     ],
 )
@@ -207,21 +238,24 @@ def test_data_other_languages_and_what_is_long_or_short_may_not(text: str) -> No
     assert not may_mean(text)
 
 
-def test_a_possessive_is_turned_only_where_something_is_asked_of_it() -> None:
-    assert features("What is Spain's capital?").words == ("capital", "spain")
-    assert features("Who killed Lincoln's wife?").words == ("killed", "lincoln's", "wife")
-
-
 def test_what_is_embedded_is_the_plain_form() -> None:
-    assert features("Hi, can you please tell me how to boil an EGG?").asked == "how to boil an egg"
+    assert features("Hi, can you please tell me how to boil an egg?").asked == "how to boil an egg"
     assert features("How tall is the tower?").asked == "what is the height of the tower"
+
+
+def test_the_order_of_parts_is_left_to_the_vectors_to_judge_too() -> None:
+    one = features("What side effects does it have?")
+    other = features("What are the side effects of it?")
+    assert one.words == other.words
+    assert one.asked != other.asked
 
 
 @settings(max_examples=300)
 @given(
     st.text(max_size=60)
     | st.from_regex(
-        r"\A((what|is|who|twenty|five|i|a|the|dogs'?s?|-5|1,000|not|in) ){0,12}[a-z'.,?!-]{0,5}\Z"
+        r"\A((what|which|is|who|how|do|you|know|twenty|five|i|a|the|dogs'?s?|-5|1,000|not|in) ){0,12}"
+        r"[a-z'.,?!-]{0,5}\Z"
     )
 )
 def test_any_text_has_features_and_agrees_with_itself(text: str) -> None:
@@ -233,7 +267,9 @@ def test_any_text_has_features_and_agrees_with_itself(text: str) -> None:
 @settings(max_examples=200)
 @given(
     st.sampled_from([pair["text_a"] for pair in load("prompt_pairs") if may_mean(pair["text_a"])]),
-    st.sampled_from(["not", "7", "before", "C++", "Zanzibar", "vegan", "you", "never", "she", "or", "half"]),
+    st.sampled_from(
+        ["not", "7", "before", "C++", "Zanzibar", "vegan", "you", "never", "she", "or", "half", "a"]
+    ),
     st.randoms(use_true_random=False),
 )
 def test_a_word_more_is_another_question(text: str, word: str, random: object) -> None:

@@ -12,7 +12,7 @@ np = pytest.importorskip("numpy", reason="numpy is not installed: pip install 'a
 
 HERE, THERE = b"here", b"there"
 EGG = features("How do I boil an egg?")
-SAME = features("How do I boil eggs?")
+SAME = features("How can I boil an egg?")
 RICE = features("How do I boil rice?")
 TWO = features("How do I boil two eggs?")
 

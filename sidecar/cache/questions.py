@@ -1,0 +1,92 @@
+"""Whether an English sentence is a question by the order of its words, so that its mark says nothing more.
+
+"How do I" and "is it" are. "You are done", "May is warm", "What is done is done", "Was a good day", "Am I
+glad" are not, or need not be: with the mark they say something else.
+"""
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_VERBS = "is are was were do does did can could should will am"
+_ANSWERED_BY_THINGS = {
+    "how": _words(f"{_VERBS} would to"),
+    "what": _words(f"{_VERBS} to causes caused happens happened"),
+    "why": _words(_VERBS),
+    "where": _words(_VERBS),
+    "when": _words(_VERBS),
+    "who": _words("is are was were wrote invented discovered founded painted composed directed won owns"),
+}
+# Not "was it", "does it": "Does it every day." leaves its subject away.
+_ANSWERED_BY_YES = {
+    "is": _words("it he she there this that"),
+    "are": _words("you we they there these those"),
+    "do": _words("i I you we they"),
+    "does": _words("he she"),
+    **dict.fromkeys(("did", "can", "could", "would", "will"), _words("i I you he she we they")),
+    "should": _words("i I we"),
+    "may": _words("i I we"),
+    "have": _words("you"),
+}
+# By the first word of the sentence: one of which must come next.
+_NEXT = _ANSWERED_BY_THINGS | _ANSWERED_BY_YES
+_MEASURES = _words("many much long old far often tall high big large deep wide heavy fast")
+_PEOPLE = _words("i I you we they he she it there")
+_OTHER_VERBS = _words(
+    f"""{_VERBS} would have has had may might must cannot can't won't isn't don't makes means matters depends
+    remains"""
+)
+_INVERTED = _words("do did can could should would will")
+_SUBJECTS = _words("i I you we they he she")
+_MIN_WORDS = 3
+
+
+def last_sentence(tokens: list[str]) -> list[str]:
+    """The words of a line's last sentence; empty if it has parts: "How do I fix it, you broke it?"
+
+    `tokens`: the line by its blanks, in form but for the mark at its end.
+    """
+    begin = 0
+    for at in range(len(tokens) - 1):
+        last = tokens[at][-1]
+        if last in ".?!":
+            begin = at + 1
+        elif last == ",":
+            return []
+    return tokens[begin:] if begin else tokens
+
+
+def asks(sentence: list[str]) -> bool:
+    """Whether a sentence, of `last_sentence`, is certainly a question."""
+    if len(sentence) < _MIN_WORDS:
+        return False
+    first, second = sentence[0], sentence[1]
+    after = 2
+    if first == "how" and second in _MEASURES:
+        # "How much I do love it" is a cry.
+        after = next((at + 1 for at, word in enumerate(sentence) if word in _OTHER_VERBS), 0)
+        if not after or after == len(sentence) or sentence[after - 2] in _PEOPLE:
+            return False
+    elif second not in _NEXT.get(first, ()):
+        return first in ("what", "which") and _asks_people(sentence)
+    # "What is done is done". Not where a person is asked about: "what do I do if it is".
+    if first in _ANSWERED_BY_YES or sentence[after] in _PEOPLE:
+        return True
+    return _OTHER_VERBS.isdisjoint(sentence[after:])
+
+
+def may_exclaim(sentence: list[str]) -> bool:
+    """Whether with a full stop it may be none: "Am I glad to see you.", "Could I use a drink." """
+    return bool(sentence) and (sentence[0] in _ANSWERED_BY_YES or sentence[0] == "am")
+
+
+def is_simple(sentence: list[str]) -> bool:
+    """Whether it has one verb of its own, so that it quotes no other sentence."""
+    return len(_OTHER_VERBS.intersection(sentence)) < 2
+
+
+def _asks_people(sentence: list[str]) -> bool:
+    """As "what payment methods do you accept" does."""
+    verb = next((at for at, word in enumerate(sentence) if word in _OTHER_VERBS), 0)
+    return sentence[verb] in _INVERTED and verb + 2 < len(sentence) and sentence[verb + 1] in _SUBJECTS
