@@ -1,7 +1,8 @@
 """All tests run on uvloop, as the product does; those that talk to a provider have a healthy, instant one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import pytest
 import uvloop
@@ -18,6 +19,15 @@ settings.load_profile("same")
 
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    """What a test does to the level of the sidecar's log is not for the next."""
+    log = logging.getLogger("sidecar")
+    level = log.level
+    yield
+    log.setLevel(level)
 
 
 @pytest.fixture

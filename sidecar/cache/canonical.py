@@ -32,10 +32,12 @@ from sidecar.cache.languages import (
     OF_MARKS,
     TYPES,
     WIDE,
+    is_shortened,
 )
+from sidecar.cache.questions import plainly_asked
 
 # Part of every key: a change of the rules must not find what was stored under the old ones.
-VERSION = b"2"
+VERSION = b"3"
 MAX_CHARS = 300
 
 # A word: letters and digits of every script, and punctuation that belongs to sentences, amounts, C++ and C#.
@@ -67,8 +69,11 @@ def canonical(text: str) -> str | None:
         line = line[:-2] + line[-1]
     if _PLAIN.fullmatch(line) is None:
         return None
-    if is_ascii and english.is_english(words := english.words_of(line)):
-        return None if is_set_off else english.form(line, words)
+    if is_ascii:
+        if english.is_english(words := english.words_of(line)):
+            return None if is_set_off else english.form(line, words)
+        if (asked := plainly_asked(line)) is not None:
+            return asked
     return _sentence(line)
 
 
@@ -111,8 +116,8 @@ def _sentence(line: str) -> str | None:
     end = line[len(said) :].translate(_NARROW)
     first, _, rest = said.partition(" ")
     last = rest[rest.rfind(" ") + 1 :] or first
-    if end == "." and last.isalpha() and len(last) > 1:
-        end = ""  # not of an ordinal, or initials
+    if end == "." and last.isalpha() and len(last) > 1 and not is_shortened(last, _words(line)):
+        end = ""  # not of an ordinal, initials, or "Art."
     elif len(end) > 1 and end == "?" * len(end):
         end = "?"
         if not last[-1].isalpha() or len(last) == 1 or last.lower() in TYPES:

@@ -61,7 +61,7 @@ OF_INDEX = _words(
     """loop loops index indices array arrays variable variables iteration iterator matrix matrices vector
     vectors identity current currents imaginary complex real equation formula squared square root sum
     sigma integral exponent power multiply multiplied divide divided plus minus equal equals zero one
-    value values j k n x y z"""
+    value values voltage resistance circuit field magnetic j k n v x y z"""
 )
 # Before "I" one of these, after it a verb without its s: a person, as one says that an index "needs".
 _CLAUSES = _words(
@@ -88,7 +88,8 @@ _ONLY_PEOPLE = _words(
     learn log marry mute open order park pay pick play quit read receive recover register remove renew
     rent request reschedule reset restore retire return schedule sell send share ship sign sleep smoke
     speak submit subscribe sue swim talk tell track transfer travel trust unlock unsubscribe update
-    upgrade upload use verify visit vote wash watch wear withdraw write"""
+    upgrade upload use verify visit vote wash watch wear withdraw write adopt donate freeze microwave
+    reheat"""
 )
 # Nor is it one before these: "what do I and J mean", "what do I in line 3".
 _NO_VERBS = _words("and or in on of at by for from to with over under")
@@ -133,6 +134,8 @@ def _is_person(tokens: list[str], at: int) -> bool:
 
 
 def _write_name(tokens: list[str], at: int, words: list[str]) -> None:
+    if not OF_CODE.isdisjoint(words):
+        return
     token = tokens[at]
     name = token.rstrip(",.?!")
     if name.endswith("'s"):
@@ -152,8 +155,6 @@ def _write_name(tokens: list[str], at: int, words: list[str]) -> None:
 
 
 def _may_be_code(words: list[str]) -> bool:
-    if not OF_CODE.isdisjoint(words):
-        return True
     return not PROGRAMMING.isdisjoint(words) and not OF_USE.isdisjoint(words)
 
 

@@ -38,13 +38,16 @@ _SECOND_OF_TWO = frozenset(
 # Not "Hello, I love you", "Hello, world", "Hi, Will".
 _ASKING = _words("please please, what how why when where which who tell explain what's where's who's")
 _ASKING_PEOPLE = frozenset(
-    f"{verb} {who}" for verb in ("can", "could", "would") for who in ("i", "you", "we")
-)
+    f"{verb} {who}" for verb in ("can", "could", "would", "do") for who in ("i", "you", "we")
+) | {"is there", "are there", "can my"}
 _LAST = _words("please thanks you lot advance much")
 _THANKS = re.compile(
     r"(?<=\?) (?:[Pp]lease|[Tt]hanks|(?:[Tt]hank you|[Mm]any thanks)(?: very much)?|[Tt]hanks a lot"
     r"|[Tt]hanks in advance)[.!]*$"
 )
+# "Hello, who sang it" and "Hello, where was it filmed" may be about a song or a film of that name.
+_OF_TITLES = frozenset(("who", "where", "when"))
+_AUXILIARIES = _words("is are was were do does did can could will would should has have to")
 # What is left of "Hi, thanks" is not a question.
 _MIN_WORDS = 3
 
@@ -56,6 +59,8 @@ def without_greeting(line: str, words: list[str]) -> str:
     if not at or len(tokens) < at + _MIN_WORDS or _is_of_saying(words):
         return line
     asking = tokens[at].lower()
+    if asking in _OF_TITLES and ("it" in words or tokens[at + 1] not in _AUXILIARIES):
+        return line
     if tokens[at][1:].islower() and (
         asking in _ASKING or f"{asking} {tokens[at + 1].lower()}" in _ASKING_PEOPLE
     ):

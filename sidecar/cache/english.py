@@ -19,8 +19,8 @@ import re
 
 from sidecar.cache.capitals import OF_INDEX, in_small
 from sidecar.cache.courtesies import without_greeting, without_thanks
-from sidecar.cache.languages import TYPES
-from sidecar.cache.questions import asks, is_simple, last_sentence, may_exclaim
+from sidecar.cache.languages import TYPES, is_shortened
+from sidecar.cache.questions import asks, is_simple, last_sentence, may_exclaim, plainly_asked
 from sidecar.cache.verbs import (
     ASKED,
     ASKED_BEFORE,
@@ -123,7 +123,8 @@ _OF_TELLING = _words(
     paragraph paragraphs line lines simple simply plain brief briefly short shortly quick quickly example
     examples like as again slowly when if before after until once emoji emojis rhyme rhymes verse poem
     english french german spanish italian portuguese russian japanese chinese korean arabic hindi dutch
-    swedish polish turkish latin"""
+    swedish polish turkish latin for with using without under picture pictures diagram diagrams song second
+    seconds minute minutes page pages memory level grade table limerick joke haiku"""
 )
 _WHAT = re.compile(r"what ([^,.?!]+) (is|are)")
 _HOW = re.compile(
@@ -138,6 +139,12 @@ _WANTED = re.compile(
 _OF_YOU = frozenset(("you", "your", "yours", "yourself"))
 # Before these a verb has no object, and may be what an index does.
 _PLACES = _words("to in from after at by on into during before back over with")
+# Without an object they are also what becomes of one: how do I change with age, dry out, fold under pressure.
+_OF_BECOMING = _words("change improve read clean fold register dry start stop")
+_NO_OBJECTS = _PLACES | _words("under up out")
+_CHANGED = frozenset(("to", "from"))
+# "How can I block them and still get their calls" asks how it is possible, "lose weight but gain fat" why.
+_OF_DOUBT = _words("still yet but and so when while without")
 
 
 def words_of(line: str) -> list[str]:
@@ -176,12 +183,14 @@ def _shaped(line: str, words: list[str]) -> tuple[str, bool] | None:
     tokens = line.split(" ")
     if len(tokens) < 2 or not in_small(tokens, words):
         return None
-    end = _cut_end(tokens)
+    end = _cut_end(tokens, words)
     if end is None:
         return None
     if "'" in line:
         _expand(tokens)
     text = " ".join(tokens)
+    if end in ("", "?") and (plain := plainly_asked(text)) is not None:
+        return plain, is_simple(tokens)
     asked = _reframed(_without_request(text))
     sentence = last_sentence(tokens)
     is_question = asks(sentence)
@@ -193,7 +202,7 @@ def _shaped(line: str, words: list[str]) -> tuple[str, bool] | None:
     return asked + end, is_question and is_simple(tokens)
 
 
-def _cut_end(tokens: list[str]) -> str | None:
+def _cut_end(tokens: list[str], words: list[str]) -> str | None:
     """Take the mark off the last word: it, or none if it says nothing; None where it may be data."""
     last = tokens[-1]
     if last[-1] not in ".?!":
@@ -201,8 +210,8 @@ def _cut_end(tokens: list[str]) -> str | None:
     word = last.rstrip(".?!")
     end = last[len(word) :]
     if end == ".":
-        if not word.isalpha() or len(word) == 1:
-            return ""  # of "1.", "U.S." it stays
+        if not word.isalpha() or len(word) == 1 or is_shortened(word, words):
+            return ""  # of "1.", "U.S.", "fig." it stays
     elif end == "?":
         if len(word) == 1:
             return ""  # a pattern that matches "a" or nothing
@@ -281,6 +290,12 @@ def _as_how_to(text: str) -> str:
     words = done.split(" ")
     if done.startswith(OTHER_THINGS) or not _OF_YOU.isdisjoint(words):
         return text
+    if not _OF_DOUBT.isdisjoint(words):
+        return text
+    if verb in _OF_BECOMING and then in _NO_OBJECTS and (verb != "change" or then not in _CHANGED):
+        return text
+    if text.startswith("what ") and (then[0].isdigit() or (len(then) == 1 and then != "a")):
+        return text  # the way to Plant 2, the steps to block B
     if verb in OF_THINGS and then in _PLACES and not OF_INDEX.isdisjoint(words):
         return text  # "how can i reset to zero"
     return f"how to {done}"

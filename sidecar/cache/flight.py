@@ -198,6 +198,8 @@ class Flight:
 
     def end(self, x: Exchange) -> None:
         for seat in self._take_seats():
+            if x.flag != "DC":
+                seat.x.flag = x.flag
             seat.client.end(seat.x)
             seat.done.set()
 

@@ -6,6 +6,8 @@ word may be another one (Dove soap), the next must belong to the question. Left 
 name begins a Spanish sentence), co (cobalt), wen (a cyst), як (a yak or an aeroplane).
 """
 
+from collections.abc import Iterable
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -58,6 +60,15 @@ OF_BLANKS = _words(
     """space spaces blank blanks whitespace gap column columns field fields tab tabs indent indentation
     separated separator split delimited delimiter length count parse"""
 )
+# Words whose full stop may be their own, as it may be of every short word in a text about what one means.
+_SHORTENED = _words(
+    "abs art bzw ca dr etc fig inc jr max min mr mrs nr no op pp sec sr st str tel usw vol vs"
+)
+_OF_MEANING = _words(
+    """mean means meaning meant definition abbreviation bedeutet bedeuten bedeutung heißt heisst abkürzung
+    signifie veut significa betekent betyder oznacza znaczy означает значит"""
+)
+_MAX_SHORTENED = 4
 # "Int?" is a type of its own, and "Int??" another.
 TYPES = _words(
     """any bool boolean byte char date decimal double float guid int integer long object optional short
@@ -76,3 +87,11 @@ OF_APOSTROPHES = _words(
 )
 # Marks of Chinese and Japanese are as wide as a letter or not: who asks about that asks about this one.
 WIDE = ("标点", "標點", "符号", "符號", "記号", "全角", "半角", "问号", "問號", "句読点", "引号")
+
+
+def is_shortened(word: str, words: Iterable[str]) -> bool:
+    """Whether the full stop after a word may be a part of it: "fig.", or "Gen." where its meaning is asked.
+
+    `words`: those of the text, in small letters.
+    """
+    return word.lower() in _SHORTENED or (len(word) <= _MAX_SHORTENED and not _OF_MEANING.isdisjoint(words))

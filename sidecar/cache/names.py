@@ -54,11 +54,14 @@ _INITIALS = """API AWS CLI CORS CPU CPUs CSRF CSS CSV DHCP DNS FTP GCP GPS GPU G
 NAMES = _each(f"{_DAYS} {_MONTHS} {_LANGUAGES} {_COUNTRIES} {_CITIES} Facebook Photoshop")
 PRODUCTS = _each(_PRODUCTS)
 INITIALS = _each(_INITIALS)
-# Who says one of these, or one of each of the next two, may speak of an identifier: the class URL and the
-# module url are not the same.
+# Who says one of these may speak of an identifier or a text, where each letter counts: the class URL and the
+# module url, the folder Paris and the password monday are not the same. So may, of initials, who says one of
+# each of the next two.
 OF_CODE = _words(
-    """attribute class classes constant field gem identifier import importing interface keyword method module
-    modules namespace node object objects package property require struct type types variable"""
+    """attribute bash branch class classes column constant database directory element email endpoint enum env
+    environment export field file folder function gem header heading hostname identifier import importing
+    interface key keyword method module modules namespace object objects package page password path
+    property require schema selector shell struct table tag type types user variable wrong"""
 )
 OF_USE = _words("what use using call define declare explain need")
 PROGRAMMING = _words(
@@ -71,7 +74,7 @@ ARTICLES = frozenset(("a", "an", "A", "An"))
 # Other words too, but with an article or in the plural (a docker, gits, an ai, a berlin): names after one of
 # these words, where a thing has its article,
 BARE = _each("Docker Git Android Ubuntu Excel AI Berlin Barcelona")
-BEFORE_BARE = frozenset(("in", "on", "from", "with", "using", "install", "of"))
+BEFORE_BARE = frozenset(("in", "on", "from", "with", "using", "install"))
 # and at the end or before one of these: "android sheep" and "docker strikes" are something else.
 AFTER_BARE = frozenset(("in", "on", "from", "with", "without", "using", "for"))
 

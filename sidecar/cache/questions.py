@@ -4,6 +4,10 @@
 glad" are not, or need not be: with the mark they say something else.
 """
 
+import re
+
+from sidecar.cache.languages import TYPES
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -40,6 +44,42 @@ _OTHER_VERBS = _words(
 _INVERTED = _words("do did can could should would will")
 _SUBJECTS = _words("i I you we they he she")
 _MIN_WORDS = 3
+# "Can dogs eat grapes", "are bananas good for dogs". With a verb after the one who does it, as "can tomatoes"
+# and "do good" tell one to; in small letters, as other capitals may be those of a name or a title.
+_MODALS = "can|could|did|does|should|will|would"
+_MANY = "[a-z]+s|people|men|women|children|fish"
+_DOES = (
+    "affect|attack|bite|break|carry|cause|contain|contribute|die|digest|eat|evict|exist|expire|get|go|grow"
+    "|have|hear|hibernate|know|lay|live|lower|make|need|prevent|raise|reduce|see|survive|swim|understand"
+)
+_QUALITIES = (
+    "bad|contagious|dangerous|edible|good|harmful|healthy|hereditary|illegal|legal|poisonous|safe|toxic"
+)
+# Who says "does not exist", "can help prevent" or "are always good" leaves away whom it is about.
+_NOBODY = (
+    f"(?!(?:you|i|we|they|he|she|it|there|not|never|no|also|only|often|always|sometimes|perhaps|still|even|just|then|now|soon|ever|already"
+    f"|all|each|both|and|or|less|does|is|be|as|this|thus|help|helps|let|come|feel|{_DOES}) |[a-z]+ly )"
+)
+_PLAINLY_ASKED = re.compile(
+    rf"(?:(?:{_MODALS}) (?:(?:the|my|an?) )?{_NOBODY}[a-z]+ |do (?:my )?{_NOBODY}(?:{_MANY}) )(?:{_DOES})"
+    rf"(?: [a-z0-9]+| I)*|are {_NOBODY}(?:{_MANY}) (?:{_QUALITIES})(?: (?:for|to) [a-z]+)?"
+)
+_OPENINGS = frozenset(f"{_MODALS}|do|are".split("|"))
+
+
+def plainly_asked(line: str) -> str | None:
+    """A short question in plain order, as "Can dogs eat grapes?", with a small letter and no mark.
+
+    None if it is not certainly one. `line`: in ASCII.
+    """
+    first, _, rest = line.partition(" ")
+    if (small := first[:1].lower() + first[1:]) not in _OPENINGS:
+        return None
+    asked = f"{small} {rest.rstrip('?')}"
+    last = asked[asked.rfind(" ") + 1 :]
+    if len(last) == 1 or last in TYPES or _PLAINLY_ASKED.fullmatch(asked) is None:
+        return None
+    return asked
 
 
 def last_sentence(tokens: list[str]) -> list[str]:

@@ -13,6 +13,8 @@ from typing import Any
 
 import orjson
 
+from sidecar.events import is_finish
+
 Json = dict[str, Any]
 
 # More is no answer that comes twice, and a stream is kept in memory until its end.
@@ -154,7 +156,7 @@ class Recording:
 
     def _note_end(self, choice: Json) -> None:
         finish = choice.get("finish_reason")
-        if finish is not None:
+        if is_finish(finish):
             self._finish = finish
         if extra := choice.keys() - _OF_CHOICE:
             for name in extra:

@@ -22,53 +22,59 @@ def _words(text: str) -> frozenset[str]:
 
 # Done on purpose only.
 _PURPOSEFUL = _words(
-    """activate add adjust apply archive arrange assemble attach authenticate automate avoid bake blanch
-    block bleach boil book brew build buy bypass calculate calibrate cancel center centre change check
-    choose clean clear clone close collect combine commit compile compress compute concatenate configure
-    connect contact convert cook copy create crop customize deactivate debug declare decline decode
-    decorate decrypt defrost delete deploy descale design detach disable disconnect display dispute divide
-    download draw drill dry duplicate edit eject embed enable encode encrypt enroll erase escape estimate
-    evaluate exit export extract factor file filter finance fix fold format fry generate grill hash hide
-    hire host implement import improve increase initialize insert install insulate integrate invert invest
-    invite invoke iron iterate join knit launch learn lint list load locate lock log lower mail map
-    marinate merge migrate minimize mock modify monitor mount multiply mute negotiate normalize open
-    optimize order organise organize overwrite pack paint pair parse patch pause pay peel pin plan plant
-    plot plug poach prepare prevent print program prune publish purchase query read reactivate rebase
-    reboot rebuild recharge recycle redeem redirect reduce refactor refill reformat refresh refund
-    register reinstall remove rename render renew rent repair replace request reschedule reset resize
-    resolve restart restore resume retrieve return reverse revert revoke roast rotate scan schedule scrape
-    screenshot seal search select sell send serialize set sew sharpen ship shuffle silence simplify slice
-    sort split squash start steam stop store stream style submit subscribe subtract summarise summarize
-    swap switch sync tag toggle trace track transfer transpose trim troubleshoot tune unblock uncompress
-    undo unfreeze uninstall unlock unmute unsubscribe unzip update upgrade upload validate verify wash
-    water wire wrap write zip"""
+    """activate add adjust apply archive arrange assemble attach authenticate automate avoid bake blanch block
+    bleach boil book brew build buy bypass calculate calibrate cancel center centre change check choose clean
+    clear clone close collect combine commit compile compress compute concatenate configure connect contact
+    convert cook copy create crop customize deactivate debug declare decline decode decorate decrypt defrost
+    delete deploy descale design detach disable disconnect display dispute divide download draw drill dry
+    duplicate edit eject embed enable encode encrypt enroll erase escape estimate evaluate exit export extract
+    factor file finance fix fold format fry generate grill hash hide hire host implement import improve
+    increase initialize insert install insulate integrate invert invest invite invoke iron iterate join knit
+    launch learn lint list load lock log lower mail map marinate merge migrate minimize mock modify monitor
+    multiply mute negotiate normalize open optimize order organise organize overwrite pack paint pair parse
+    patch pause pay peel pin plan plant plot plug poach prepare prevent print program prune publish purchase
+    query reactivate rebase reboot rebuild recharge recycle redeem redirect reduce refactor refill reformat
+    refresh refund register reinstall remove rename render renew rent request reschedule reset resize resolve
+    restart restore resume retrieve return reverse revert revoke roast rotate scan schedule scrape screenshot
+    seal search select sell send serialize set sew sharpen ship shuffle silence simplify slice sort split
+    squash start steam stop stream style submit subscribe subtract summarise summarize swap switch sync tag
+    toggle trace track transpose trim troubleshoot tune unblock uncompress undo unfreeze uninstall unlock
+    unmute unsubscribe unzip update upgrade upload validate verify wash water wire wrap write zip"""
 )
-# So only before one of these words.
+# Only before one of these words: a body stores fat, replaces cells and repairs itself.
 _PURPOSEFUL_BEFORE = {
     "access": "my the",
     "back": "up",
     "become": "a an",
-    "burn": "fat calories",
+    "burn": "my the",
     "claim": "a my",
     "deposit": "money cash my a",
+    "filter": "my the",
     "find": "my a an out",
     "freeze": "a the",
     "get": "rid",
     "grow": "tomatoes potatoes herbs vegetables basil",
+    "locate": "my the",
     "lose": "weight",
     "make": "a an some bread pancakes",
+    "mount": "a an my the",
     "protect": "my",
     "quit": "smoking drinking",
+    "read": "my the",
     "recover": "my a deleted",
+    "repair": "my the",
+    "replace": "my the",
     "report": "a an the my",
     "run": "a the",
     "save": "money a my the",
     "sign": "up in out",
-    "speed": "up",
     "solve": "a an the this",
+    "speed": "up",
+    "store": "my the",
     "test": "a an the my if whether",
     "tie": "a my",
     "train": "a the",
+    "transfer": "my the money",
     "turn": "on off",
     "view": "my",
     "withdraw": "money cash my",
@@ -96,12 +102,15 @@ OF_MANNER = _words(
 )
 # What follows "how to" in the names of films, books and songs, and what is more than one thing to ask.
 OTHER_THINGS = tuple(
-    """avoid a climate disaster, become a cult leader, become a mob boss, become a tyrant, build a car,
-    build a girl, build a sex room, change the world, cook everything, cook that, create a mind,
-    fix a drug scandal, hide an empire, make a killing, make a living, make a mistake, make a monster,
-    make a sound, make an american quilt, read a book, read donald duck, read literature, save a life,
-    save the cat, save the world, sell a haunted house, sell drugs online, start a revolution, stop time,
-    stop worrying, write a sentence, write one song""".replace(",\n    ", ", ").split(", ")
+    """avoid a climate disaster, avoid huge ships, become a cult leader, become a mob boss, become a tyrant,
+    build a better boy, build a car, build a girl, build a sex room, build a time machine, change the world,
+    cook a wolf, cook everything, cook that, create a mind, fix a broken heart, fix a drug scandal,
+    hide an empire, make a killing, make a living, make a mistake, make a monster, make a sound,
+    make an american quilt, prevent the next pandemic, read a book, read donald duck, read literature,
+    save a life, save the cat, save the world, sell a haunted house, sell drugs online, sharpen pencils,
+    start a revolution, stop time, stop worrying, write a sentence, write one song""".replace(
+        ",\n    ", ", "
+    ).split(", ")
 )
 
 # What one asks somebody to do, and what is left when a "please" before it is taken away is still asked.

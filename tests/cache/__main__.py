@@ -11,10 +11,12 @@ from tests.cache.evaluation import Figures, count, cross, halves, is_allowed, is
 from tests.support.vectors import Vector, load
 
 PROMPTS = 100_000
-PAIRS = ("prompt_pairs", "foreign_pairs", "hostile_pairs")
+PAIRS = ("prompt_pairs", "foreign_pairs", "hostile_pairs", "blind_pairs")
 MIN_RECALL = 0.75
-# Written to mislead: most of those that one answer serves are further apart than what people send.
-NO_TRAFFIC = "hostile_pairs"
+# Hostile ones mislead: most of those that one answer serves are further apart than what people send. Blind
+# ones were written by somebody who had seen neither rules nor pairs, and no rule is to be tuned on them: their
+# recall is a figure, not a floor.
+WITHOUT_FLOOR = ("hostile_pairs", "blind_pairs")
 THRESHOLDS = (0.90, 0.95, 0.97)
 # Of the pairs with different answers, so many may be served by meaning.
 MAX_WRONG = 0.005
@@ -38,7 +40,7 @@ def _pairs() -> list[str]:
                 print(f"{name:16}{match:12}{half:18}{counts}")
                 if wrong:
                     failures.append(f"{name}, {match}: {wrong} wrong answers")
-                if match == "canonical" and name != NO_TRAFFIC and figures.recall < MIN_RECALL:
+                if match == "canonical" and name not in WITHOUT_FLOOR and figures.recall < MIN_RECALL:
                     failures.append(f"{name}, {match}, {half}: recall is under {MIN_RECALL:.0%}")
     return failures
 

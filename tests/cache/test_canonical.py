@@ -12,7 +12,7 @@ from tests.support.vectors import load
 
 
 @pytest.mark.parametrize("match", ["exact", "canonical"])
-@pytest.mark.parametrize("name", ["prompt_pairs", "foreign_pairs", "hostile_pairs"])
+@pytest.mark.parametrize("name", ["prompt_pairs", "foreign_pairs", "hostile_pairs", "blind_pairs"])
 def test_no_pair_with_different_answers_has_one_form(name: str, match: str) -> None:
     different = [pair for pair in load(name) if not pair["same"]]
     assert len(different) > 100

@@ -60,6 +60,10 @@ def test_what_is_the_same_word_is_written_small(line: str, form: str) -> None:
         ("Dreams of Android sheep", "Dreams of Android sheep"),
         # Identifiers.
         ("What is the URL class?", "what is the URL class?"),
+        ("Where is the folder Paris?", "where is the folder Paris?"),
+        ("Is the password Monday?", "is the password Monday?"),
+        ("How do I import Django?", "how do i import Django?"),
+        ("What is the meaning of Git?", "what is the meaning of Git?"),
         ("What does JSON do in Python?", "what does JSON do in Python?"),
         # Which of the two is right.
         ("Is it Monday or monday?", "is it Monday or monday?"),

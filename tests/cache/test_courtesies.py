@@ -26,6 +26,8 @@ def test_a_greeting_before_a_question_is_left_away(greeting: str) -> None:
         "Hello, what does hello mean?",
         "Hi, how do I say hi in French?",
         "Hi, who?",
+        "Hello, who recorded that first?",
+        "Hello, where was it filmed?",
         "Good grief, what is it?",
     ],
 )
@@ -59,3 +61,8 @@ def test_thanks_that_may_be_asked_about_stay(line: str) -> None:
 @pytest.mark.parametrize("line", ["Can you write a poem?", "Where is my order?", "How do I call a taxi?"])
 def test_a_poem_an_order_and_a_taxi_are_no_words(line: str) -> None:
     assert without_thanks(f"{line} Thanks!", words_of(f"{line} Thanks!")) == line
+
+
+@pytest.mark.parametrize("line", ["Do you ship to Peru?", "Is there a free trial?", "Where is my order?"])
+def test_before_what_customers_ask_a_greeting_is_left_away(line: str) -> None:
+    assert without_greeting(f"Hi, {line}", words_of(f"Hi, {line}")) == line

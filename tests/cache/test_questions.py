@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.cache.questions import asks, is_simple, last_sentence, may_exclaim
+from sidecar.cache.questions import asks, is_simple, last_sentence, may_exclaim, plainly_asked
 
 
 def is_asked(line: str) -> bool:
@@ -63,3 +63,43 @@ def test_with_a_full_stop_an_inverted_sentence_may_be_a_cry() -> None:
 def test_a_sentence_that_quotes_another_has_two_verbs() -> None:
     assert is_simple(["why", "is", "the", "sky", "blue"])
     assert not is_simple(["how", "polite", "is", "do", "you", "mind"])
+
+
+@pytest.mark.parametrize(
+    ("line", "asked"),
+    [
+        ("Can dogs eat grapes?", "can dogs eat grapes"),
+        ("does honey go bad??", "does honey go bad"),
+        ("Can my landlord evict me", "can my landlord evict me"),
+        ("Do cats need milk when I leave?", "do cats need milk when I leave"),
+        ("Are bananas good for dogs?", "are bananas good for dogs"),
+    ],
+)
+def test_a_short_question_in_plain_order_needs_no_capital_and_no_mark(line: str, asked: str) -> None:
+    assert plainly_asked(line) == asked
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Can tomatoes at home",
+        "Do good have good",
+        "does wonders for the skin",
+        "does not exist",
+        "can help prevent cancer",
+        "can get hurt",
+        "will probably go up",
+        "are always good for you",
+        "Can Bill eat grapes?",
+        "CAN dogs eat grapes?",
+        "Can dogs eat grapes.",
+        "can dogs, cats eat grapes",
+        "does swift have optional?",
+        "does it contain c?",
+        "how do dogs eat",
+        "can",
+        "",
+    ],
+)
+def test_what_may_be_said_told_or_named_is_not_plainly_asked(line: str) -> None:
+    assert plainly_asked(line) is None

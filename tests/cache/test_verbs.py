@@ -23,6 +23,25 @@ def test_what_is_done_on_purpose_may_be_asked_in_three_ways(verb: str) -> None:
     assert forms == {f"how to {verb} the box"}
 
 
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "store fat",
+        "filter waste from blood",
+        "repair muscle",
+        "change with age",
+        "fold under pressure",
+        "dry out",
+    ],
+)
+def test_what_a_body_does_by_itself_is_not_done_on_purpose(rest: str) -> None:
+    assert canonical(f"How do I {rest} in winter?") != canonical(f"How to {rest} in winter?")
+
+
+def test_but_one_changes_to_something_on_purpose() -> None:
+    assert canonical("How do I change to dark mode?") == canonical("How to change to dark mode")
+
+
 OTHERS = """look sound compare feel seem appear smell taste rank score stack fit come relate differ stand
     rate do know be have sleep dance spend use help support see hear remember die fail forget fall break catch
     gain need want owe deserve like love hate mean work"""

@@ -24,14 +24,19 @@ OF_WORDS = _words(
     russian chinese mandarin japanese korean arabic hebrew hindi turkish swedish polish called quote translate
     difference differ differs same versus vs"""
 )
-# In these a frame is still a frame, but how a word or a number is written may be the matter, or a title's.
+# In these a frame is still a frame, but how a word or a number is written may be the matter, or a title's or
+# an identifier's: the column colour is not the column color.
 OF_WRITING = _words(
     """write writes writing written type typed types typing print prints format formatted parse parsed enter
     display read reads string strings regex digit digits number numbers numeral decimal decimals convert round
     split use used uses using usage british american americans america britain england short answer answers
     reply respond ask call name names named title titled song songs sing sings sang sung film films movie
     movies book books album albums band bands show shows series game games novel novels brand brands lyrics
-    artist singer wrote directed starred stars star played plays about"""
+    artist singer wrote directed starred stars star played plays about
+    argument attribute branch bucket class column command constant database directory element endpoint enum
+    env field file folder function header hostname identifier key keyword label method module
+    package parameter path process property queue repository route schema script selector table tag
+    topic variable"""
 )
 
 # --- names for what was in the way -------------------------------------------------------------------------

@@ -82,7 +82,7 @@ _FRAMES = _turns(
     ("how", "tall is ([Mm]ount [A-Za-z]+)$", r"what is the height of \1"),
     ("how", f"tall is (the (?:[A-Za-z]+ ){{0,3}}(?:{_BUILT}))$", r"what is the height of \1"),
     ("how", f"far (?:away )?is ({_IN_THE_SKY})$", r"what is the distance to \1"),
-    ("how", "far is it to ", "what is the distance to "),
+    ("how", r"far is it to (?!go\b)", "what is the distance to "),
     ("how", "many people live in ", "what is the population of "),
     ("what", f"does {_PAID} cost$", r"how much does \1 cost"),
     ("what", f"(is|was) {_OWNER}'s {_HELD}$", r"what \1 the \3 of \2"),
@@ -96,7 +96,9 @@ _PHRASES = (
     ("'s capital city", "'s capital"),
     (" two-factor authentication", " two factor authentication"),
 )
-_BEFORE_PLEASE = _words("how what which who where when why can could do does is are")
+_BEFORE_PLEASE = _words("how what which where when why can could do does is are")
+# One of which comes next, or who asks after it: not "how does a good waiter please".
+_THEN_PLEASE = _words("to is are was were much many long i I you")
 # "Whom do I have to please", "please, please me".
 _NOT_BEFORE_PLEASE = _words(
     "a an the and of or to for with in on at by not i I you he she we they me is are was were please"
@@ -118,7 +120,7 @@ _SOME = "(?:an?|some|[0-9]+)"
 _MADE = "jokes?|poems?|story|stories|haikus?|limericks?|riddles?|songs?|recipes?"
 _PARTS = _turns(
     ("what", "(symptoms|side effects) (?:do|does) (.+) have$", r"what are the \1 of \2"),
-    ("what", "color is ((?:the|an?|my) )", r"what is the color of \1"),
+    ("what", "color is ((?:the (?!new )|an? |my ))", r"what is the color of \1"),
     ("in which|in what", f"({_WHEREIN}) {_BE} (.+)", r"what \1 \2 \3 in"),
     ("what|which", f"({_WHEREIN}) {_BE} (.+) in$", r"what \1 \2 \3 in"),
     ("which", f"({_PLACES}) is the ({_BEST})($| in )", r"what is the \2 \1\3"),
@@ -155,6 +157,8 @@ def without_please(form: str) -> str:
     if not bare.endswith(" please") or form.partition(" ")[0] not in _BEFORE_PLEASE:
         return form
     asked = bare[:-7]
+    if _THEN_PLEASE.isdisjoint(asked.split(" ")[1:3]):
+        return form
     if asked[asked.rfind(" ") + 1 :] in _NOT_BEFORE_PLEASE:
         return form
     asked += form[len(bare) :]

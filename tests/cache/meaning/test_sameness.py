@@ -19,7 +19,7 @@ def guard(one: str, other: str) -> str:
     return there
 
 
-@pytest.mark.parametrize("name", ["prompt_pairs", "foreign_pairs", "hostile_pairs"])
+@pytest.mark.parametrize("name", ["prompt_pairs", "foreign_pairs", "hostile_pairs", "blind_pairs"])
 def test_whatever_an_embedder_says_no_pair_with_different_answers_is_allowed(name: str) -> None:
     different = [pair for pair in load(name) if not pair["same"]]
     assert [pair for pair in different if is_allowed(pair)] == []
