@@ -2,7 +2,8 @@
 
 Three ways, chosen when the head arrives:
 
-- *raw*, for what is passed through unread: good as soon as its head is there, bytes go on as they come.
+- *raw*, for what is passed through unread: good as soon as its head is there, bytes go on as they come. So
+  do sound and pictures, good as soon as their first bytes are there.
 - *plain*, a JSON answer to an inference call: held until it is whole (up to 1 MiB; from there it is relayed),
   so that whatever breaks before can still be answered honestly.
 - *stream*, server-sent events of an inference call: head and events are held until the first one with
@@ -20,15 +21,16 @@ from typing import TYPE_CHECKING
 
 from sidecar.clock import NEVER, Ticker
 from sidecar.config.model import Timeouts
-from sidecar.errors import ProxyError, cut_short, empty, error_object, garbage, mismatch
+from sidecar.ending import fault_of_plain, fault_of_stream, too_late
+from sidecar.errors import MISMATCH, ProxyError, empty, error_object, garbage, mismatch
 from sidecar.events import CONTENT, EXTRA, GARBAGE, QUIET, StreamReader, both
 from sidecar.exchange import Exchange
 from sidecar.flow import Signal
 from sidecar.headers import ResponseHead
 from sidecar.openai import Call
 from sidecar.resume import Delivered, Joiner
-from sidecar.sse import MAX_HELD_BYTES, split
-from sidecar.upstream.connection import Connection
+from sidecar.sse import MAX_HELD_BYTES, LargeEvent, split
+from sidecar.upstream.connection import CLOSED, Connection
 from sidecar.upstream.endpoint import Endpoint
 from sidecar.upstream.queue import Slots
 
@@ -41,6 +43,7 @@ TAIL_BYTES = 16 * 1024
 HANG_UP_S = 2.0
 # One second more for the first token for every 16 KiB of request: long prompts take longer to read.
 PROMPT_STEP_BYTES = 16 * 1024
+_MEDIA = frozenset(("images", "speech"))  # what these APIs answer may be no JSON
 
 
 class Mode(enum.Enum):
@@ -74,7 +77,7 @@ class Answer:
     _write: Callable[[bytes], None]
     _held_bytes = 0
     _rest = b""  # of an event that is not whole yet
-    _is_oversized = False  # the event at hand is passed on unjudged
+    _large: LargeEvent | None = None  # the event at hand, if it is too long to be held: passed on unjudged
     _is_between_events = False  # relaying, with no part of an event held
     _has_spoken = False  # content came, be it only what the caller has already
     _is_relaying = False
@@ -112,7 +115,7 @@ class Answer:
             end_s = x.end_s
         self._end_s = end_s
         due_s = now_s + timeouts.answer_s
-        if call is not None and call.stream:
+        if call is not None and call.stream and x.kind != "images":  # a picture may come whole, as the first
             due_s = now_s + timeouts.first_token_s + len(x.body) // PROMPT_STEP_BYTES
         self.deadline_s = due_s if due_s < end_s else end_s
         endpoint.in_flight += 1
@@ -124,6 +127,11 @@ class Answer:
     def is_good(self) -> bool:
         """Whether it is a plain success, as nearly all are; otherwise it takes a closer look."""
         return self.error is None and self.status < 300 and self.reader is None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the provider has said so itself, in an event of its stream."""
+        return self.reader is not None and self.reader.failed
 
     @property
     def body(self) -> bytes:
@@ -188,8 +196,12 @@ class Answer:
         elif status == 200 and head.content_type.startswith(b"text/event-stream"):
             self.mode = STREAM
             call = self._call
-            self.reader = StreamReader(self._x.kind, call.choices, strip_usage=call.strip_usage)
-            self._tap(self.reader)
+            self.reader = StreamReader(
+                self._x.kind, call.choices, strip_usage=call.strip_usage, expects_usage=call.asks_for_usage
+            )
+            self.reader.tap = both(self.joiner or self.delivered, self.recording)
+        elif status == 200 and self._x.kind in _MEDIA and head.is_media:
+            self.mode = RAW
         elif self._call.stream:
             self.deadline_s = min(self._began_s + self._timeouts.answer_s, self._end_s)
 
@@ -204,7 +216,7 @@ class Answer:
                 return self._take_events(reader, data)
             self._x.bytes_sent += len(data)
             self._write(data)
-            due_s = self._ticker.now_s + (HANG_UP_S if reader.is_complete else self._idle_s)
+            due_s = self._ticker.now_s + (HANG_UP_S if reader.is_over else self._idle_s)
             self.deadline_s = due_s if due_s < self._end_s else self._end_s
         elif self._is_relaying:
             if self.mode is RAW:
@@ -214,14 +226,15 @@ class Answer:
             self._send(data)
         else:
             self._hold(data)
-            if self._held_bytes > HOLD_BYTES:
+            if self.mode is RAW:
+                self._touch()
+            if self.mode is RAW or self._held_bytes > HOLD_BYTES:
                 self.ready.set()
 
     def on_end(self) -> None:
         error = self._judge_end()
         if error is not None:
-            self.on_error(error)
-            return
+            return self._fail(error)
         self._close()
         self.is_whole = True
         if self._is_relaying:
@@ -229,8 +242,12 @@ class Answer:
         self.ready.set()
 
     def on_error(self, error: ProxyError) -> None:
-        if self.reader is not None and self.reader.is_complete and not self.is_whole:
+        is_complete = self.reader is not None and self.reader.is_complete
+        if is_complete and not self.is_whole and error.code != MISMATCH:
             return self.on_end()  # the answer had come to its end; how the provider hung up is its own affair
+        self._fail(error)
+
+    def _fail(self, error: ProxyError) -> None:
         self._close()
         if self.error is not None:
             return
@@ -248,14 +265,9 @@ class Answer:
         self.deadline_s = NEVER
         if self.reader is not None and self.reader.is_complete:
             self._connection.cancel()
-            self.on_end()
-            return
-        what = "sent nothing more" if self.status else "did not answer"
-        if self._call is not None and self._call.stream and not self.ready.is_set:
-            what = "sent no first token"
-        message = f"The provider {what} in time. Try again, or raise the provider's timeouts."
-        flag = "FT" if what.endswith("token") else "UT"
-        self.lose(ProxyError(flag, 504, "upstream_timeout", message))
+            return self.on_end()
+        awaits_token = self._call is not None and self._call.stream and not self.ready.is_set
+        self.lose(too_late(has_head=self.status > 0, awaits_token=awaits_token))
 
     # --- inside ---------------------------------------------------------------------------------------
 
@@ -265,29 +277,28 @@ class Answer:
         has_content = False
         passed: list[bytes] = []
         for event in events:
-            verdict = CONTENT if self._is_oversized else reader.read(event)
-            self._is_oversized = False
+            large, self._large = self._large, None
+            verdict = reader.read(event) if large is None else reader.read_large(large.add(event))
             self._has_spoken = self._has_spoken or verdict == CONTENT
             if verdict == GARBAGE:
                 self._pass_on(passed)
-                self.lose(garbage())
-                return
+                return self.lose(garbage())
             if self.joiner is not None:
                 joined = None if reader.failed else self.joiner.take(event)
                 if joined is None:
-                    self.lose(mismatch())
-                    return
+                    return self.lose(mismatch())
                 event = joined
                 verdict = verdict if verdict == EXTRA else (CONTENT if joined else QUIET)
-                self._let_go_of_joiner(reader)
+                if self.joiner.is_settled:
+                    self.joiner = None
+                    reader.tap = both(self.delivered, self.recording)
             if verdict != EXTRA and event:
                 passed.append(event)
                 has_content = has_content or verdict == CONTENT
         if len(self._rest) > MAX_HELD_BYTES:
             # Too long to hold: it goes on unjudged, save line ends that may turn out to be the event's end.
             if self.joiner is not None:
-                self.lose(mismatch())
-                return
+                return self.lose(mismatch())
             if self.delivered is not None:
                 self.delivered.spoil()
             if self.recording is not None:
@@ -295,7 +306,8 @@ class Answer:
             begun = self._rest.rstrip(b"\r\n")
             passed.append(begun)
             self._rest = self._rest[len(begun) :]
-            self._is_oversized = has_content = self._has_spoken = True
+            self._large = (self._large or LargeEvent()).add(begun)
+            has_content = self._has_spoken = True
         self._pass_on(passed)
         if has_content:
             self.ready.set()
@@ -304,22 +316,7 @@ class Answer:
 
     def _has_nothing_open(self) -> bool:
         """No part of an event is held or under way, and none needs a closer look."""
-        return not self._rest and not self._is_oversized and self.joiner is None
-
-    def _let_go_of_joiner(self, reader: StreamReader) -> None:
-        if self.joiner is not None and self.joiner.is_settled:
-            self.joiner = None
-            self._tap(reader)
-
-    def _tap(self, reader: StreamReader) -> None:
-        """Have the events taken down for whoever needs them."""
-        delivered, recording = self.joiner or self.delivered, self.recording
-        if delivered is not None and recording is not None:
-            reader.tap = both(delivered.note, recording.note)
-        elif delivered is not None:
-            reader.tap = delivered.note
-        else:
-            reader.tap = None if recording is None else recording.note
+        return not self._rest and self._large is None and self.joiner is None
 
     def _pass_on(self, events: list[bytes]) -> None:
         if not events:
@@ -342,25 +339,27 @@ class Answer:
         """Bytes came: the idle deadline starts anew. Before the first content of a stream it does not."""
         if self.mode is STREAM and not self._has_spoken:
             return
-        limit_s = HANG_UP_S if self.reader is not None and self.reader.is_complete else self._idle_s
+        limit_s = HANG_UP_S if self.reader is not None and self.reader.is_over else self._idle_s
         self.deadline_s = min(self._ticker.now_s + limit_s, self._end_s)
 
     def _judge_end(self) -> ProxyError | None:
         """Whether an answer whose bytes ended properly is whole in its own terms."""
-        if self.mode is STREAM:
-            reader = self.reader
-            if reader is not None and not reader.is_complete and not reader.failed:
-                return cut_short() if self.ready.is_set else empty("a stream without content")
-            if self.joiner is not None and not self.joiner.is_joined:
-                return mismatch()
-            if self._rest:
+        reader = self.reader
+        if reader is not None:
+            has_begun = self._has_spoken or self.ready.is_set
+            fault = fault_of_stream(reader, self.joiner, rest=self._rest, has_begun=has_begun)
+            if fault is None and self._rest:
                 self._pass_on([self._rest])
+            return fault
+        head = self.head
+        if self._call is None or head is None or self.status != 200 or self._x.method == b"HEAD":
             return None
-        if self.mode is PLAIN and self.status == 200:
-            if not self._held_bytes and self._x.method != b"HEAD":
-                return empty("an empty answer")
-            if self.head is not None and self.head.content_type.startswith(b"text/html"):
-                return empty("an HTML page instead of an answer")
+        if not self._held_bytes:
+            return empty("an empty answer")
+        if head.content_type.startswith(b"text/html"):
+            return empty("an HTML page instead of an answer")
+        if self._connection.state is CLOSED:
+            return fault_of_plain(head, self.tail or self.body, is_all=not self._is_relaying)
         return None
 
     def _close(self) -> None:
@@ -375,6 +374,8 @@ class Answer:
                 self._slots.give_back(self._ticker.now_s - self._began_s)
 
     def _finish(self) -> None:
+        if self.has_failed:
+            self._x.flag = "SE"
         self._x.client.feed_from(None)
         self._x.client.end(self._x)
         self.done.set()
@@ -394,6 +395,6 @@ class Answer:
         last = b""
         if self.mode is STREAM:
             # Part of an oversized event may be out already: a blank line first, so that this one parses.
-            gap = b"\n\n" if self._is_oversized else b""
+            gap = b"\n\n" if self._large is not None else b""
             last = gap + b"data: " + error_object(error.status, error.code, error.message) + b"\n\n"
         x.client.cut(x, last)

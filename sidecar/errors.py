@@ -62,17 +62,30 @@ def _told_s(wait_s: float) -> float:
     return min(max(0.0, wait_s), MAX_RETRY_AFTER_S) if wait_s == wait_s else DEFAULT_RETRY_AFTER_S
 
 
-class Unreachable(ProxyError):
-    """No connection could be made: nothing was sent, so another endpoint may be tried at no cost."""
-
-    def __init__(self, message: str, flag: str = "UF") -> None:
-        super().__init__(flag, 503, "upstream_unreachable", message)
+class NotSent(ProxyError):
+    """Nothing of the request went out, so it may go anywhere, whatever it asks for."""
 
 
-def overloaded(retry_after_s: float) -> ProxyError:
+class Unreachable(NotSent):
+    """No connection could be made."""
+
+    def __init__(self, message: str, flag: str = "UF", code: str = "upstream_unreachable") -> None:
+        super().__init__(flag, 503, code, message)
+
+
+class Exhausted(Unreachable):
+    """The sidecar itself has nothing left to open a connection with. `lack` says what, as errno names it."""
+
+    def __init__(self, lack: str) -> None:
+        message = f"The sidecar cannot open another connection ({lack}; see its log); try again in a moment."
+        super().__init__(message, "OM", "overloaded")
+        self.retry_after_s = DEFAULT_RETRY_AFTER_S
+
+
+def overloaded(retry_after_s: float) -> NotSent:
     """The provider's slots are taken and its queue is full, or too long for the time there is."""
     message = "Too many requests are under way to this provider; try again in a moment."
-    error = ProxyError("UO", 503, "overloaded", message, Retry.NO)
+    error = NotSent("UO", 503, "overloaded", message)
     error.retry_after_s = retry_after_s
     return error
 

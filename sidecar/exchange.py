@@ -168,12 +168,14 @@ class Exchange:
         "team",
         "upstream_s",
         "usage",
+        "whole_s",
     )
 
     def __init__(self, client: Downstream, started_s: float, head: RequestHead) -> None:
         # The request as it was read.
         self.client = client
         self.started_s = started_s
+        self.whole_s = started_s  # when its last byte was here, where that was later
         self.head = head
         self.method = head.method
         self.path = head.path
@@ -207,7 +209,7 @@ class Exchange:
         self.bytes_sent = 0
         self.end_s = math.inf  # when all attempts are over, on the ticker's clock
         self.upstream_s = 0.0  # waiting for providers until the answer began, all attempts
-        self.overhead_s: float | None = None  # the rest of the time until the answer began
+        self.overhead_s: float | None = None  # from when it was whole until it was sent on, or answered here
         self.first_token_s: float | None = None  # since started_s
         self.usage: Usage | None = None
         self.cost_nano_usd: int | None = None  # of all its parts; None: no price, or no tokens
@@ -222,7 +224,7 @@ class Exchange:
 
 
 # Response flags of answers that began well.
-_FAILURES = frozenset(("SD", "SE", "UT", "FT"))
+_FAILURES = frozenset(("UC", "UPE", "UT", "FT", "SD", "SE"))
 
 
 class Usage:

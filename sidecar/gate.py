@@ -1,12 +1,15 @@
 """Who is let in, judged by the head of a request alone: method, Host, Origin, path.
 
-Paths are compared as they were sent, never decoded or joined: what is not plainly under /v1 is nobody's.
+Paths are compared as they were sent, never decoded or joined: what is not plainly under /v1 is nobody's. An
+inference call has one path, since that is what it is known by: under any other, which its provider may take
+for the same, it would pass unread, and so past budgets and the models of its key.
 """
 
 import re
 
 from sidecar.errors import refuse
 from sidecar.exchange import Exchange, Reply
+from sidecar.openai import KINDS
 from sidecar.runtime import Snapshot
 
 METHODS = frozenset((b"GET", b"POST", b"PUT", b"PATCH", b"DELETE", b"HEAD", b"OPTIONS"))
@@ -17,6 +20,13 @@ _MODEL_PATH = re.compile(
     r"/v1/models/[A-Za-z0-9_~:@-][A-Za-z0-9._~:@-]*(%2[Ff][A-Za-z0-9_~:@-][A-Za-z0-9._~:@-]*)*"
 )
 _BODY_METHODS = frozenset((b"POST", b"PUT", b"PATCH"))
+_BODY_FIELDS = frozenset((b"content-length", b"transfer-encoding"))
+_ONE_PATH = "This call has one path here, by which its limits are known: POST /v1{}."
+# Other paths that providers serve an inference call at, in lower case: there are routers that ignore it
+# (Express, ASP.NET). A provider whose URL has no path has all of its versions below /v1 here; and in OpenAI's
+# engines and Azure's deployments the path names the model.
+_CALLS = "|".join(path.removeprefix("/v1") for path in KINDS)
+_ALIAS = re.compile(f"/v1(?:/(?:v1|beta|api|openai|anthropic)|/(?:engines|deployments)/[^/]+)*({_CALLS})")
 
 
 def wants_lane(x: Exchange) -> bool:
@@ -48,6 +58,10 @@ def judge_head(x: Exchange, snapshot: Snapshot) -> Reply | None:
         return refuse(403, "origin_not_allowed", "Requests from web pages are refused.", close=True)
     if x.kind and b"content-encoding" in fields:
         return refuse(415, "unsupported_encoding", "Send the JSON body uncompressed.", close=True)
+    if not x.kind and (x.method == b"POST" or not _BODY_FIELDS.isdisjoint(fields)):
+        alias = _ALIAS.fullmatch(x.path.lower())
+        if alias is not None:
+            return refuse(404, "unknown_url", _ONE_PATH.format(alias[1]), flag="NR", close=True)
     return None
 
 

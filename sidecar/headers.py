@@ -12,9 +12,10 @@ same lines with every request, so what was found out about a line is remembered.
 """
 
 import re
+from collections.abc import Sequence
 from urllib.parse import quote
 
-from sidecar.errors import bad_request, refuse
+from sidecar.errors import NO_RETRY_LINE, bad_request, refuse
 from sidecar.exchange import Exchange, Reply, RequestHead
 
 MAX_COUNT = 256
@@ -202,6 +203,16 @@ def without(lines: list[bytes], names: set[bytes] | frozenset[bytes]) -> list[by
     return [line for line in lines if line.partition(b":")[0].lower() not in names]
 
 
+def final_lines(lines: Sequence[bytes]) -> list[bytes]:
+    """The lines of an answer after which nobody need try again, and the word for it, as the only one: where a
+    provider's own stands beside it, an SDK heeds neither. A line may be several with CRLF between them.
+    """
+    apart = b"\r\n".join(lines).split(b"\r\n") if lines else []
+    return [*without(apart, _NO_RETRY), NO_RETRY_LINE]
+
+
+_NO_RETRY = frozenset((NO_RETRY_LINE.partition(b":")[0],))
+
 LARGE_HEAD = refuse(
     431,
     "headers_too_large",
@@ -223,6 +234,7 @@ _DROPPED = re.compile(
 )
 
 
+_MEDIA = (b"audio/", b"image/", b"video/", b"application/octet-stream")
 _AT_LIMIT = re.compile(rb"\r\nx-ratelimit-remaining-(?:requests|tokens):[ \t]*0+[ \t]*\r")
 
 
@@ -257,6 +269,11 @@ class ResponseHead:
         """Whether it says that no request or no token is left."""
         lower = self._lower
         return (b": 0\r" in lower or b":0\r" in lower) and _AT_LIMIT.search(lower) is not None
+
+    @property
+    def is_media(self) -> bool:
+        """Whether sound, pictures or mere bytes follow: of use from the first one on."""
+        return self.content_type.startswith(_MEDIA)
 
     @property
     def length(self) -> int | None:

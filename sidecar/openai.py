@@ -6,6 +6,7 @@ completions, completions, embeddings, responses, moderations, images and speech,
 (their API references, 2026).
 """
 
+import math
 import re
 from collections.abc import Generator
 from typing import Any
@@ -45,8 +46,22 @@ DECISIVE_KEYS = (
         "conversation",
     ),
     *("messages", "prompt", "input", "instructions", "logprobs", "top_logprobs"),
-    *("max_tokens", "max_completion_tokens", "max_output_tokens"),
+    *("max_tokens", "max_completion_tokens", "max_output_tokens", "best_of"),
 )
+# What bounds the answers of each API. Providers pass over the keys of the others: those bound nothing.
+_CHAT_LIMITS = ("max_tokens", "max_completion_tokens")
+_ANY_LIMITS = (*_CHAT_LIMITS, "max_output_tokens")
+_LIMITS: dict[str, tuple[str, ...] | None] = {
+    "chat": _CHAT_LIMITS,
+    "completions": ("max_tokens",),
+    "messages": ("max_tokens",),
+    "responses": ("max_output_tokens",),
+    "images": (),
+    "speech": (),
+    # Answers of numbers: no token of output is ever paid for.
+    "embeddings": None,
+    "moderations": None,
+}
 
 
 class Call:
@@ -55,10 +70,10 @@ class Call:
     `choices` is how many answers it wants, `is_replayable` whether sending it twice leaves nothing behind at
     the provider, `strip_usage` that the stream's usage event was asked for by the sidecar, not the caller.
     `is_abridged`: long texts of `document` are cut (large_body.py), so that it does not tell one request from
-    every other.
+    every other. `kind` is the API it calls, one of KINDS; whoever read the path says it, "" is not known.
     """
 
-    __slots__ = ("document", "is_abridged", "model", "stream", "strip_usage")
+    __slots__ = ("document", "is_abridged", "kind", "model", "stream", "strip_usage")
 
     def __init__(self, document: dict[str, Any], model: str, stream: bool) -> None:
         self.document = document
@@ -66,6 +81,7 @@ class Call:
         self.stream = stream
         self.strip_usage = False
         self.is_abridged = False
+        self.kind = ""
 
     @property
     def asks_for_usage(self) -> bool:
@@ -83,20 +99,50 @@ class Call:
 
     @property
     def max_output(self) -> int | None:
-        """How many tokens the answers may have, all together, if the caller says so."""
+        """How many tokens the answers may have, all together, if the caller says so.
+
+        Where it says so in two ways the larger one counts: which of them a provider goes by is not known.
+        """
+        keys = _LIMITS.get(self.kind, _ANY_LIMITS)
+        if keys is None:
+            return 0
         get = self.document.get
-        for key in ("max_completion_tokens", "max_tokens", "max_output_tokens"):
+        most = 0
+        for key in keys:
             limit = get(key)
-            if type(limit) is int and limit > 0:
-                return limit * self.choices
-        return None
+            if limit is None:
+                continue
+            if type(limit) is float:
+                limit = math.ceil(limit)
+            if type(limit) is not int or limit <= 0:
+                return None  # what a provider makes of it is not known
+            if limit > most:
+                most = limit
+        return most * self.generated if most else None
 
     @property
     def choices(self) -> int:
-        n = self.document.get("n")
-        prompt = self.document.get("prompt")
-        prompts = len(prompt) if type(prompt) is list and prompt and type(prompt[0]) is not int else 1
-        return prompts * (n if type(n) is int and n > 0 else 1)
+        """How many answers it is given."""
+        return _prompts(self.document) * _positive(self.document.get("n"))
+
+    @property
+    def generated(self) -> int:
+        """How many answers are made for it, and paid for: with `best_of` more than it is given."""
+        document, count = self.document, 1
+        if "n" in document:
+            count = _positive(document["n"])
+        if "best_of" in document:
+            count = max(count, _positive(document["best_of"]))
+        return count * _prompts(document) if "prompt" in document else count
+
+
+def _prompts(document: dict[str, Any]) -> int:
+    prompt = document.get("prompt")
+    return len(prompt) if type(prompt) is list and prompt and type(prompt[0]) is not int else 1
+
+
+def _positive(count: object) -> int:
+    return count if type(count) is int and count > 0 else 1
 
 
 def read_call(body: bytes) -> Call | Reply:
@@ -169,16 +215,23 @@ _NOT_AN_OBJECT = bad_request("The body must be one JSON object.")
 
 
 def usage_from(report: Any) -> Usage | None:
-    """The figures of a `usage` object of any of the formats; None when there are none."""
+    """The figures of a `usage` object of any of the formats; None where it says neither what went in nor what
+    came out: `{}`, or a total alone."""
     if type(report) is not dict:
         return None
     get = report.get
     input_, output = get("prompt_tokens"), get("completion_tokens")
     is_openai = input_ is not None
     if not is_openai:
-        input_ = get("input_tokens", 0)
+        input_ = get("input_tokens")
     if output is None:
-        output = get("output_tokens", 0)
+        output = get("output_tokens")
+        if output is None:
+            if input_ is None:
+                return None
+            output = 0
+    if input_ is None:
+        input_ = 0
     if type(input_) is not int or type(output) is not int or input_ < 0 or output < 0:
         return None
     if input_ > MAX_TOKENS or output > MAX_TOKENS:

@@ -18,8 +18,8 @@ from sidecar.attempt import (
     BROKE_OFF,
     Attempt,
     Outcome,
-    Part,
     describe,
+    describe_left,
     is_stale,
     judge,
     judge_end,
@@ -30,7 +30,6 @@ from sidecar.attempt import (
 )
 from sidecar.clock import Ticker, pause
 from sidecar.errors import (
-    NO_RETRY_LINE,
     ClientGone,
     ProxyError,
     blocked,
@@ -42,12 +41,13 @@ from sidecar.errors import (
 from sidecar.exchange import Exchange, Reply
 from sidecar.flow import in_turns
 from sidecar.gate import is_served, judge_head, wants_lane
+from sidecar.headers import final_lines
 from sidecar.large_body import LARGE_BYTES
 from sidecar.lessons import learn_bad, learn_good, learn_lost
 from sidecar.model_list import ModelList
 from sidecar.openai import KINDS, Call, read_call, read_large_call
 from sidecar.pins import Pins, response_id
-from sidecar.resume import Delivered, Joiner, total
+from sidecar.resume import Delivered, Joiner
 from sidecar.resume import Mode as JoinMode
 from sidecar.runtime import Snapshot
 from sidecar.sender import Sender
@@ -143,7 +143,7 @@ class Proxy:
                 if isinstance(read, Reply):
                     return client.reply(x, read)
                 call = read
-                x.model, x.stream = call.model, call.stream
+                x.model, x.stream, call.kind = call.model, call.stream, x.kind
 
             # Route: the models to try, in order. What is not inference goes to one provider, unread.
             plan = snapshot.router.plan(call, x) if call is not None else snapshot.unread
@@ -162,7 +162,7 @@ class Proxy:
                 soon = self._accounts.limits_refill(x, caller, call, plan, time.monotonic())
                 if soon is not None:
                     await soon
-                refusal = self._accounts.admit(x, attempt, caller, call, plan, time.monotonic())
+                refusal = self._accounts.admit(x, attempt, caller, call, plan, time.monotonic(), soon)
                 if refusal is not None:
                     return client.reply(x, refusal)
 
@@ -178,7 +178,7 @@ class Proxy:
                 soon = self._accounts.budgets_refill(attempt.account, call, plan, time.monotonic())
                 if soon is not None:
                     await soon
-                reserved = self._accounts.reserve(attempt.account, call, plan)
+                reserved = self._accounts.reserve(attempt.account, call, plan, soon)
                 if isinstance(reserved, Reply):
                     return client.reply(x, reserved)
                 plan = reserved
@@ -188,7 +188,7 @@ class Proxy:
             tries = attempt.tries = Tries(plan, x, self._random)
             if attempt.account is not None:
                 tries.affords = self._accounts.purse(attempt.account, call)
-            target = tries.first(began_s)
+            target = attempt.goes_to = tries.first(began_s)
             if attempt.account is not None:
                 target = self._afforded(attempt, call, target, began_s)
             if target is None:
@@ -203,7 +203,7 @@ class Proxy:
                 answer = await self._attempt(x, call, attempt, target, answer)
 
             # Relay: whole in one write where it is whole already, else by callback to its end.
-            lines = [*answer.lines, NO_RETRY_LINE] if attempt.gave_up else answer.lines
+            lines = final_lines(answer.lines) if attempt.gave_up else answer.lines
             if answer.is_whole and answer.mode is PLAIN:
                 if attempt.lookup is not None and self.caching is not None:
                     self.caching.keep(x, attempt)
@@ -285,10 +285,14 @@ class Proxy:
         """A try failed: learn from it, choose where the next one goes, and wait if that needs a pause."""
         tries, now_s = attempt.tries, time.monotonic()
         assert tries is not None  # noqa: S101
+        x.attempts = tries.used
+        part = attempt.part_with(outcome, failed)
+        if part is not None and attempt.account is not None:
+            self._accounts.charge_part(attempt.account, part)
         learn_bad(failed, verdict, x, message_of(outcome), now_s)
         tries.score(failed, verdict, now_s)
         target = tries.following(failed, verdict, now_s) if may_go_on(outcome, call) else None
-        target = self._afforded(attempt, call, target, now_s)
+        target = attempt.goes_to = self._afforded(attempt, call, target, now_s)
         if target is not None and tries.wait_s:
             await pause(self._ticker, tries.wait_s)
         return target
@@ -312,12 +316,6 @@ class Proxy:
         """
         tries, target, delivered, error = attempt.tries, attempt.target, lost.delivered, lost.error
         assert call is not None and tries is not None and error is not None  # noqa: S101  # a stream has them
-        if lost.reader is not None and target is not None:
-            part = Part(target, lost.reader.usage, lost.reader.events)
-            attempt.usage = total(attempt.usage, part.usage)
-            attempt.parts = (*attempt.parts, part)
-            if attempt.account is not None:
-                self._accounts.charge_part(attempt.account, part)
         outcome: Outcome = lost
         while target is not None and delivered is not None and delivered.is_resumable:
             verdict = judge(outcome, call, target)
@@ -370,14 +368,16 @@ class Proxy:
         answer, tries, target = attempt.answer, attempt.tries, attempt.target
         if tries is not None:
             if attempt.is_good and answer is not None and target is not None:
-                if answer.error is not None:
-                    learn_lost(target, answer.error.message)
+                if answer.error is not None or answer.has_failed:
+                    learn_lost(target, message_of(answer))
                 tries.score(target, judge_end(answer), now_s)
             if tries.failed:
                 tries.settle(now_s)
         under_way = attempt.under_way
         if under_way is not None and not under_way.is_whole:
             under_way.cancel()
+        if under_way is not answer:
+            describe_left(x, attempt)
         if answer is None:
             return b""
         if not answer.is_whole:
@@ -387,7 +387,7 @@ class Proxy:
             given = response_id(answer.body) if answer.reader is None else answer.reader.response_id
             self._pins.remember(given, target.endpoint)
         if answer.reader is not None:
-            x.usage = total(attempt.usage, answer.reader.usage)
+            x.usage = None if answer is attempt.parted else answer.reader.usage
             return b""
         is_told = answer.mode is PLAIN and answer.status == 200 and answer.is_whole
         return answer.tail or answer.body if is_told else b""

@@ -16,7 +16,7 @@ that one. All keep the second provider's id, model and fingerprint. Events that 
 answer are dropped if the caller has them already.
 
 Resumable is the text of one choice, up to 1 MiB. Not tool calls, refusals, log probabilities, audio or
-anything unknown, of which half cannot be compared; not an answer that has its finish reason. Reasoning is
+anything unknown, of which half cannot be compared; not what has its finish reason, or failed. Reasoning is
 resumed only by repeating it: no API takes half of it as a prefill. Anthropic's signed thinking fits no other
 answer, so a signature ends it.
 
@@ -44,6 +44,7 @@ from typing import Any
 
 import orjson
 
+from sidecar.events import is_finish
 from sidecar.exchange import Usage
 from sidecar.openai import Call
 from sidecar.sse import data_of
@@ -191,11 +192,13 @@ class Joiner:
                 return self._take_quiet(event, document)
             if self._left:
                 return None
-            self.is_joined = True
             is_ours = _take_roles(document) or is_ours
-        self._delivered.note(document)
         is_ours = self._add_earlier(document) or is_ours
-        return _rebuilt(event, document) if is_ours else event
+        taken = _rebuilt(event, document) if is_ours else event
+        if taken is not None:
+            self.is_joined = True
+            self._delivered.note(document)
+        return taken
 
     # --- before the join ------------------------------------------------------------------------------
 
@@ -236,7 +239,7 @@ class Joiner:
         self.is_joined = True
         return event
 
-    def _take_quiet(self, event: bytes, document: Json) -> bytes:
+    def _take_quiet(self, event: bytes, document: Json) -> bytes | None:
         """An event that brings nothing new. A usage report goes on once there is nothing left to repeat."""
         message = document.get("message")
         if type(message) is dict and type(message.get("usage")) is dict:
@@ -298,10 +301,14 @@ def _take_roles(document: Json) -> bool:
     return found
 
 
-def _rebuilt(event: bytes, document: Json) -> bytes:
-    """The event with this data; its other lines (its name, its id) stay."""
+def _rebuilt(event: bytes, document: Json) -> bytes | None:
+    """The event with this data; its other lines (its name, its id) stay. None for what can be read but not
+    written: nested too deeply, or with a sum that no 64 bits hold."""
     others = [line + b"\n" for line in event.splitlines() if line and line.partition(b":")[0] != b"data"]
-    return b"%bdata: %b\n\n" % (b"".join(others), orjson.dumps(document))
+    try:
+        return b"%bdata: %b\n\n" % (b"".join(others), orjson.dumps(document))
+    except orjson.JSONEncodeError:
+        return None
 
 
 # --- what the events of each API show -----------------------------------------------------------------
@@ -311,7 +318,7 @@ def _show_chunk(chunk: Json) -> Shown:
     """A chunk of chat completions or completions."""
     choices = chunk.get("choices")
     if type(choices) is not list or not choices:
-        return _NOTHING
+        return _END if chunk.get("error") else _NOTHING
     pieces: list[Piece] = []
     is_end = is_strange = False
     for choice in choices:
@@ -319,7 +326,7 @@ def _show_chunk(chunk: Json) -> Shown:
             continue
         if choice.get("index") or choice.get("logprobs"):
             is_strange = True
-        if choice.get("finish_reason") is not None:
+        if is_finish(choice.get("finish_reason")):
             is_end = True
         delta = choice.get("delta")
         if type(delta) is dict:
@@ -349,7 +356,7 @@ def _show_message_event(event: Json) -> Shown:
         block = event.get("content_block")
         if type(block) is not dict or block.get("type") not in _MESSAGE_BLOCKS or block.get("text"):
             return _STRANGE
-    if name in ("message_delta", "message_stop"):
+    if name in ("message_delta", "message_stop", "error"):
         return _END
     return _NOTHING if name == "ping" else ([], (str(name), index), False, False)
 

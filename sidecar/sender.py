@@ -9,6 +9,7 @@ from sidecar.attempt import Attempt, Outcome, is_stale
 from sidecar.clock import Ticker
 from sidecar.errors import Unreachable, overloaded
 from sidecar.exchange import Exchange
+from sidecar.flow import others_first
 from sidecar.openai import Call, ask_for_usage
 from sidecar.resume import Delivered, Joiner
 from sidecar.routing.plan import Candidate
@@ -78,6 +79,10 @@ class Sender:
             ticket.cancel()
             raise
         ticket.take()
+        if ticket.refused:
+            # It may have been sent away in the middle of somebody else's request. Going elsewhere from there
+            # could send a third one away, and so on: two full queues would nest until the stack ends.
+            await others_first()
         return not ticket.refused
 
     def _write(

@@ -37,18 +37,25 @@ from sidecar.runtime import Runtime, Snapshot
 from sidecar.settlement import Settlement
 from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.metrics import Metrics
+from sidecar.upstream.shortage import SHORTAGE
 
 if TYPE_CHECKING:
     from sidecar.caching.requests import Caching
     from sidecar.caching.tiers import Tiers
     from sidecar.fleet.leases import Leases
+    from sidecar.usage.inquiry import Inquiry
     from sidecar.usage.ledger import Ledger
+    from sidecar.usage.store import Spent
 
 _log = logging.getLogger("sidecar")
 
 # How often the configuration's files are looked at. A change is live after two looks.
 WATCH_S = 0.5
 DRAIN_STEP_S = 0.05
+# For the last bytes on the data port: by then all that was in progress has been told to end.
+LAST_S = 0.25
+# How long the ledger may take to say what was spent: a year of it is read in a few seconds.
+LEDGER_S = 30.0
 
 
 class Sidecar:
@@ -85,11 +92,14 @@ class Sidecar:
         self._proxy = Proxy(
             self.runtime, self._ticker, self._metrics, self.accounts, self._settlement, self._models
         )
-        self._lane = Lane(lambda: self.runtime.snapshot, self.accounts, self._proxy.settle)
+        self._lane = Lane(
+            lambda: self.runtime.snapshot, self.accounts, self._proxy.settle, self._ticker, self._metrics
+        )
         self._listener: Listener
         self._runners: list[web.BaseRunner] = []
         self._is_failed_by_hand = False
         self._must_reload = False
+        self._coming: tuple[Loaded, Inquiry, float] | None = None  # and until when the ledger may answer
         self._leave = asyncio.Event()
         self._is_quitting = False
 
@@ -108,7 +118,7 @@ class Sidecar:
             with _naming("telemetry.access_log"):
                 self._log.start()
             if self.accounts.ledger is not None:
-                self.accounts.restore()
+                self.accounts.restore(config)
                 self.accounts.ledger.start()
                 self._ticker.every_tick(self.accounts.ledger.flush)
             if self._leases is not None:
@@ -137,7 +147,7 @@ class Sidecar:
         yield "admin", _runner(admin_app(self, changes_at=listen.control)), listen.admin
         if listen.control is not None:
             yield "control", _runner(admin_app(self)), listen.control
-        yield "data", web.ServerRunner(self._listener, shutdown_timeout=1.0), listen.data
+        yield "data", web.ServerRunner(self._listener, shutdown_timeout=LAST_S), listen.data
 
     def handle_signals(self) -> None:
         """SIGTERM drains, SIGINT or a second SIGTERM leaves at once, SIGHUP reloads."""
@@ -158,6 +168,7 @@ class Sidecar:
         self.drain()
         await self._drained()
         self._listener.interrupt(_LEAVING)
+        self._lane.interrupt(_LEAVING)
         await asyncio.sleep(DRAIN_STEP_S)  # what was written last leaves
         await self._release()
         _log.info("stopped")
@@ -221,20 +232,35 @@ class Sidecar:
         self._metrics.recent_first_token.advance(now_s)
         self._metrics.recent_request.advance(now_s)
         self.break_glass.check()
+        SHORTAGE.check(now_s)
 
     def _watch(self, now_s: float) -> None:
         if self._reload is not None and (self._watcher.changed(now_s) or self._must_reload):
             self._must_reload = False
             self._reload_now(self._reload)
+        elif self._coming is not None:
+            loaded, inquiry, until_s = self._coming
+            if inquiry.is_answered or now_s >= until_s:
+                self._reload_now(lambda: loaded, inquiry)
 
-    def _reload_now(self, read: Callable[[], Loaded]) -> None:
-        """Take a new configuration if it is good; otherwise the one in use stays, and that is said."""
+    def _reload_now(self, read: Callable[[], Loaded], inquiry: "Inquiry | None" = None) -> None:
+        """Take a new configuration if it is good; otherwise the one in use stays, and that is said.
+
+        One with new budgets waits for the ledger to say what was spent of them, which is an `inquiry`: until
+        then those in use hold, so that there is no moment without.
+        """
         files: Sequence[str] = ()
+        self._coming = None
         try:
             loaded = read()
             files = loaded.files
             _refuse_fixed_changes(self._config, loaded.config)
-            self._apply(loaded.config)
+            asked = self.accounts.inquire(loaded.config) if inquiry is None else None
+            if asked is not None:
+                self._coming = (loaded, asked, self._ticker.now_s + LEDGER_S)
+                self._watcher.watch(files)
+                return
+            self._apply(loaded.config, None if inquiry is None else inquiry.told())
         except (ConfigError, OSError, ssl.SSLError) as error:
             problems: Sequence[object] = (error,)
             if isinstance(error, ConfigError):
@@ -249,9 +275,9 @@ class Sidecar:
         self._count_reload("ok")
         _log.info("configuration reloaded")
 
-    def _apply(self, config: Config) -> None:
-        """Make a configuration the current one. Raises as Runtime.apply, or a ConfigError where its cache
-        cannot be had; then nothing has changed."""
+    def _apply(self, config: Config, spent: "Sequence[Spent] | None" = None) -> None:
+        """Make a configuration the current one; `spent` is for its new budgets. Raises as Runtime.apply, or a
+        ConfigError where its cache cannot be had; then nothing has changed."""
         caching = self._proxy.caching or self._caching(config)
         semantic = None if caching is None else caching.tiers.prepare(config)
         self.runtime.apply(config)
@@ -260,7 +286,7 @@ class Sidecar:
             self._proxy.caching = caching
         if self._leases is not None and config.fleet is not None:
             self._leases.configure(config.fleet)
-        self.accounts.configure(config)
+        self.accounts.configure(config, spent)
         self.break_glass.configure(config)
         self._spread_break_glass(self.break_glass.is_on)  # the router is a new one
 

@@ -14,6 +14,7 @@ from sidecar.accounts import Accounts
 from sidecar.attempt import Attempt
 from sidecar.exchange import Exchange
 from sidecar.openai import usage_of
+from sidecar.resume import total
 from sidecar.telemetry.access_log import AccessLog
 from sidecar.telemetry.metrics import FailedTry, Metrics
 
@@ -56,6 +57,8 @@ class Settlement:
             if attempt is not None:
                 if attempt.account is not None:
                     self._accounts.settle(x, attempt, now_s)
+                elif attempt.parts:
+                    x.usage = total(attempt.usage, x.usage)
                 if attempt.tries is not None:
                     failed = attempt.tries.failed
             seconds = self._metrics.finished(x, now_s, failed)

@@ -11,6 +11,8 @@ _BLANK_LINE = re.compile(rb"(?:\r\n|\n|\r(?!\n)){2}")
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 MAX_HELD_BYTES = 256 * 1024
+# How much of a longer event is remembered at either end.
+EDGE_BYTES = 16 * 1024
 
 
 def split(buffer: bytes) -> tuple[list[bytes], bytes]:
@@ -43,3 +45,20 @@ def data_of(event: bytes) -> bytes | None:
         if field == b"data":
             found.append(value.removeprefix(b" ") if colon else b"")
     return b"\n".join(found) if found else None
+
+
+class LargeEvent:
+    """An event too long to be held, on its way in pieces: its first bytes and its last."""
+
+    __slots__ = ("first", "last")
+
+    def __init__(self) -> None:
+        self.first = b""
+        self.last = b""
+
+    def add(self, piece: bytes) -> "LargeEvent":
+        """The next piece of it; returns itself."""
+        if not self.first:
+            self.first = piece[:EDGE_BYTES]
+        self.last = (self.last + piece[-EDGE_BYTES:])[-EDGE_BYTES:]
+        return self

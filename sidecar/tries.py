@@ -4,13 +4,15 @@ The order is the contract: the other endpoints of the same model, at once; then 
 after a pause, where the failure allows it; then the next model. A target that is set back for slowness comes
 behind the next one that is not. `attempts` bounds all tries of a request. The first move is free while the
 target it goes to fails seldom; every other extra try is spent from the budget, so that one lost region costs
-the callers nothing and a brown-out everywhere is not made worse.
+the callers nothing and a brown-out everywhere is not made worse. Where nothing could be sent (a provider's
+queue is full), that was no try: the request goes on to other providers as if it had not been there.
 
 Scoring waits for the next outcome: a request that fails on two targets which serve others meanwhile is to
 blame itself, and must not open every breaker it meets (a "poison" request).
 """
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 from random import Random
 
 from sidecar.exchange import Exchange
@@ -30,6 +32,10 @@ _REASONS: dict[Kind, str] = {
     "credential": "credential",
     "context": "context_too_long",
 }
+
+
+# After these a request goes on as if it had not been here.
+_UNSENT: frozenset[Kind] = frozenset(("full", "exhausted"))
 
 
 class Target:
@@ -87,6 +93,8 @@ class Tries:
     def following(self, failed: Target, verdict: Verdict, now_s: float) -> Target | None:
         """The target after one that failed so; None when the caller gets what there is."""
         self.wait_s = 0.0
+        if verdict.kind in _UNSENT:
+            return self._elsewhere(failed, verdict, now_s)
         first = self._plan.candidates[0].provider
         attempts, budget = first.retry.attempts, first.budget
         if self.used >= attempts:
@@ -216,6 +224,21 @@ class Tries:
         if direct:
             self._walk = self._all(direct, now_s)
             self._next = next(self._walk, None)
+
+    def _elsewhere(self, failed: Target, verdict: Verdict, now_s: float) -> Target | None:
+        """Nothing was sent, so that was no try, and to go on costs no budget: nobody has more load of it. A
+        full queue is its provider's, whatever the endpoint and the model."""
+        self.used -= 1
+        ahead = self._walk or self._all(self._plan.candidates[1:], now_s)
+        if self._next is not None:
+            ahead = chain((self._next,), ahead)
+            self._next = None
+        if verdict.kind == "full":
+            full = failed.candidate.provider
+            ahead = filter(lambda target: target.candidate.provider is not full, ahead)
+        self._walk = ahead
+        other = next(ahead, None)
+        return None if other is None else self._take(other, now_s)
 
     def _longer(self, now_s: float) -> Target | None:
         candidate = self._plan.long_context

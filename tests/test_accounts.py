@@ -1,6 +1,7 @@
 """Who may spend what, through a running sidecar: keys, limits, budgets, prices and the ledger."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,20 @@ import pytest
 
 from sidecar import accounts
 from sidecar.accounts import Accounts
+from sidecar.attempt import Attempt
 from sidecar.commands.key import hash_of
 from sidecar.config.load import parse
 from sidecar.exchange import Usage
 from sidecar.fleet.leases import Leases
+from sidecar.openai import Call, read_call
+from sidecar.policy.callers import SHARED_BUCKET, Caller
+from sidecar.routing.plan import Plan
 from sidecar.usage.report import Window, report
 from sidecar.usage.store import open_read_only
+from tests.routing.support import asking as asking_router
+from tests.routing.support import router_for
 from tests.support.demo import QUESTION, STREAM, demo_provider
+from tests.support.exchanges import finished
 from tests.support.http1 import Answer, ask
 from tests.support.raw import post
 from tests.support.redis import fleet_of
@@ -355,6 +363,41 @@ def test_the_fleets_totals_are_of_a_bounded_number_of_models(monkeypatch: pytest
         (2, "team", "listed", 2, 15, 7),
         (2, "team", "other", 1, 15, 7),
     ]
+
+
+def fleet_desk() -> tuple[Accounts, Plan, Call]:
+    """Of a sidecar that Redis has answered, and leased nothing to yet."""
+    sections: dict[str, Any] = {
+        "tiers": {"standard": {"requests_per_minute": 100, "tokens_per_minute": 100_000}},
+        "models": {"*": {"provider": "p", "price": PRICE}},
+        "budgets": [{"name": "b", "usd": 1.0}],
+    }
+    config = parse(orjson.dumps(config_for("http://p.example/v1", **sections)), ENVIRON).config
+    leases = Leases(fleet_of("redis://127.0.0.1:1", expected=2))
+    leases._standing.is_local = False
+    plan = router_for(**sections).plan(*asking_router("m"))
+    call = read_call(b'{"model":"m","max_tokens":100}')
+    assert plan is not None and isinstance(call, Call)
+    return Accounts(config, None, leases=leases), plan, call
+
+
+async def test_who_waited_in_vain_has_its_part_of_what_the_fleet_has_left_and_no_more() -> None:
+    one, plan, call = fleet_desk()
+    waited = asyncio.get_running_loop().create_future()
+    caller = Caller("team", "standard", 0, SHARED_BUCKET)
+
+    def admitted(*waited_for: Any) -> bool:
+        attempt, now_s = Attempt(), time.monotonic()
+        refusal = one.admit(finished(body=b"x" * 40), attempt, caller, call, plan, now_s, *waited_for)
+        assert attempt.account is not None
+        return refusal is None and isinstance(one.reserve(attempt.account, call, plan, *waited_for), Plan)
+
+    assert not admitted()
+    # Half of 100 requests; the tokens and dollars would last for longer.
+    assert [admitted(waited) for _ in range(60)].count(True) in (50, 51)
+    assert not admitted()
+    (status,) = one.budgets.status(time.time())
+    assert status.reserved_nano_usd <= 0.5 * 1e9
 
 
 def test_a_sidecar_by_itself_waits_for_nothing() -> None:

@@ -10,11 +10,13 @@ from sidecar.config.model import Timeouts
 from sidecar.exchange import Exchange, Pausable, Reply, RequestHead
 from sidecar.flow import Flow
 from sidecar.openai import Call, read_call
+from sidecar.resume import Delivered, Joiner, Mode
 from sidecar.sse import MAX_HELD_BYTES
 from tests.support.manual_clock import ManualClock
 from tests.support.upstream import Provider, endpoint_on
 
 TIMEOUTS = Timeouts(first_token_s=3.0, idle_s=2.0, answer_s=5.0, total_s=20.0)
+PATIENT = Timeouts(first_token_s=3.0, idle_s=10 * HANG_UP_S, answer_s=5.0, total_s=60.0)
 STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
 TEXT = b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n'
 STOP = b'data: {"choices":[{"delta":{},"finish_reason":"stop"}]}\n\n'
@@ -63,7 +65,15 @@ class Caller:
 class Attempt:
     """An answer under way: a provider's connection on one side, a caller on the other."""
 
-    def __init__(self, body: bytes | None, *, lag_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        body: bytes | None,
+        *,
+        lag_s: float = 0.0,
+        kind: str = "chat",
+        timeouts: Timeouts = TIMEOUTS,
+        strips_usage: bool = False,
+    ) -> None:
         self.clock = ManualClock()
         self.clock.now_s += lag_s
         self.clock.ticker.tick()
@@ -71,16 +81,17 @@ class Attempt:
         self.provider = Provider()
         head = RequestHead(b"POST", b"/v1/chat/completions")
         self.x = Exchange(self.caller, self.clock.now_s, head)
-        self.x.kind = "chat" if body is not None else ""
+        self.x.kind = kind if body is not None else ""
         self.x.body = body or b""
         call: Call | None = None
         if body is not None:
             read = read_call(body)
             assert isinstance(read, Call)
             call = read
+            call.strip_usage = strips_usage
         self.endpoint = endpoint_on(self.clock.ticker)
         self.answer = Answer(
-            self.x, call, self.endpoint, self.provider.connection, self.clock.ticker, TIMEOUTS
+            self.x, call, self.endpoint, self.provider.connection, self.clock.ticker, timeouts
         )
         self.provider.connection.send(b"a request", self.answer)
 
@@ -246,6 +257,209 @@ def test_the_event_behind_an_oversized_one_is_read_wherever_that_is_split(eol: b
     assert unfinished == []
 
 
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n'
+EARLY = b'data: {"choices":[{"delta":{"content":"H"}}]}\n\n'
+FAILED = b'data: {"error":{"message":"the engine died"}}\n\n'
+
+
+def resumed(text: str) -> Attempt:
+    """A second stream, asked anew, for a caller that has the text."""
+    stream = Attempt(b'{"model":"m","stream":true}')
+    delivered = Delivered("chat", Call({}, "m", True))
+    delivered.note({"choices": [{"delta": {"content": text}}]})
+    stream.answer.delivered, stream.answer.joiner = delivered, Joiner(delivered, Mode.RESTART)
+    return stream
+
+
+@pytest.mark.parametrize("step", [None, 20], ids=["at once", "bit by bit"])
+@pytest.mark.parametrize("end", [STOP + DONE, DONE, STOP + b"data: <html>\n\n"])
+def test_a_second_stream_that_ends_before_it_is_joined_is_a_mismatch(end: bytes, step: int | None) -> None:
+    stream = resumed("Hi there")
+    stream.provider.says(STREAM + EARLY + end, step=step)
+    stream.provider.hangs_up()
+    assert stream.code == "resume_mismatch"
+    assert stream.is_ready()
+    assert stream.endpoint.in_flight == 0
+    assert stream.answer.body == b""
+
+
+@pytest.mark.parametrize("error", [None, ConnectionResetError()])
+def test_an_end_alone_is_no_answer(stream: Attempt, error: Exception | None) -> None:
+    stream.provider.says(STREAM + b": hi\n\n" + DONE)
+    assert not stream.is_ready()
+    stream.provider.hangs_up(error)
+    assert stream.code == "upstream_empty"
+    assert stream.endpoint.in_flight == 0
+
+
+def test_an_end_alone_is_no_answer_though_nobody_hangs_up(stream: Attempt) -> None:
+    stream.provider.says(STREAM + DONE)
+    stream.clock.advance(TIMEOUTS.first_token_s + 2 * PERIOD_S)
+    assert stream.code == "upstream_empty"
+    assert stream.provider.transport.is_aborted
+
+
+def test_garbage_behind_the_end_of_an_answer_leaves_it_whole(stream: Attempt) -> None:
+    stream.provider.says(STREAM + TEXT + STOP + b"data: <html>\n\n")
+    stream.relay()
+    assert stream.caller.body == TEXT + STOP
+    assert stream.caller.end_calls == ["end"]
+
+
+def test_text_behind_a_finish_reason_makes_the_end_that_follows_a_cut(stream: Attempt) -> None:
+    stream.provider.says(STREAM + TEXT + STOP)
+    stream.relay()
+    stream.provider.says(TEXT)
+    stream.provider.hangs_up(ConnectionResetError())
+    assert stream.code == "upstream_cut"
+    assert stream.caller.end_calls == ["cut"]
+
+
+@pytest.mark.parametrize("end", ["in order", "reset"])
+def test_a_provider_that_says_it_failed_is_believed_and_passed_on(stream: Attempt, end: str) -> None:
+    stream.provider.says(STREAM + TEXT)
+    stream.relay()
+    stream.provider.says(FAILED)
+    stream.provider.hangs_up(None if end == "in order" else ConnectionResetError())
+    assert stream.caller.body.startswith(TEXT + FAILED)
+    assert stream.answer.has_failed
+    assert (stream.x.flag, stream.x.has_failed) == ("SE" if end == "in order" else "UC", True)
+    assert stream.caller.end_calls == ["end" if end == "in order" else "cut"]
+
+
+def test_a_stream_that_said_it_failed_is_not_gone_on_with(stream: Attempt) -> None:
+    stream.answer.delivered = delivered = Delivered("chat", Call({}, "m", True))
+    stream.provider.says(STREAM + TEXT)
+    stream.relay()
+    assert delivered.text == "Hi"
+    stream.provider.says(FAILED)
+    stream.provider.hangs_up(ConnectionResetError())
+    assert not delivered.is_resumable
+    assert stream.caller.end_calls == ["cut"]
+
+
+@pytest.mark.parametrize("tail", [b"", b"\n", b"data: ", b'data: {"type":"image_generation.comp'])
+def test_an_image_stream_that_breaks_off_in_order_is_cut(tail: bytes) -> None:
+    part = b'data: {"type":"image_generation.partial_image","b64_json":"QUJD"}\n\n'
+    stream = Attempt(b'{"model":"m","stream":true}', kind="images")
+    stream.provider.says(STREAM + part)
+    stream.relay()
+    stream.provider.says(part + tail)
+    stream.provider.hangs_up()
+    assert stream.code == "upstream_cut"
+    assert stream.caller.body.startswith(part * 2 + b"data: {")
+    assert stream.caller.end_calls == ["cut"]
+
+
+@pytest.mark.parametrize("step", [None, 65_536])
+@pytest.mark.parametrize("error", [None, ConnectionResetError()])
+def test_images_too_large_to_be_held_are_whole_with_the_last_one(
+    step: int | None, error: Exception | None
+) -> None:
+    def image(name: bytes) -> bytes:
+        data = b'{"type":"%b","b64_json":"%b","usage":{"input_tokens":1,"output_tokens":2}}'
+        return b"event: %b\ndata: %b\n\n" % (name, data % (name, b"x" * 3 * MAX_HELD_BYTES))
+
+    raw = image(b"image_generation.partial_image") + image(b"image_generation.completed")
+    stream = Attempt(b'{"model":"m","stream":true}', kind="images")
+    stream.provider.says(STREAM + raw, step=step)
+    stream.relay()
+    stream.provider.hangs_up(error)
+    assert stream.caller.body == raw
+    assert stream.caller.end_calls == ["end"]
+    assert stream.answer.reader is not None
+    assert stream.answer.reader.usage is not None
+    assert stream.answer.reader.usage.output == 2
+
+
+# --- sound ----------------------------------------------------------------------------------------------
+
+AUDIO = b"HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.fixture
+def speech() -> Attempt:
+    return Attempt(b'{"model":"m","input":"hi","voice":"alloy"}', kind="speech")
+
+
+def test_sound_goes_on_from_its_first_byte(speech: Attempt) -> None:
+    speech.provider.says(AUDIO)
+    assert not speech.is_ready()
+    speech.provider.says(b"1\r\na\r\n")
+    speech.relay()
+    assert speech.caller.body == b"a"
+    speech.provider.says(b"1\r\nb\r\n0\r\n\r\n")
+    assert (speech.caller.body, speech.caller.end_calls) == (b"ab", ["end"])
+
+
+def test_sound_that_is_whole_at_once_is_whole(speech: Attempt) -> None:
+    speech.provider.says(AUDIO + b"1\r\na\r\n0\r\n\r\n")
+    speech.relay()
+    assert (speech.caller.body, speech.caller.end_calls) == (b"a", ["end"])
+
+
+def test_sound_without_a_byte_is_an_error(speech: Attempt) -> None:
+    speech.provider.says(AUDIO + b"0\r\n\r\n")
+    assert speech.code == "upstream_empty"
+
+
+def test_sound_that_breaks_off_is_cut_without_a_word(speech: Attempt) -> None:
+    speech.provider.says(AUDIO + b"1\r\na\r\n")
+    speech.relay()
+    speech.provider.hangs_up(ConnectionResetError())
+    assert (speech.caller.body, speech.caller.end_calls) == (b"a", ["cut"])
+    assert (speech.code, speech.x.flag) == ("upstream_cut", "UC")
+
+
+def test_sound_has_the_whole_answers_time_to_begin_and_may_then_not_fall_silent(speech: Attempt) -> None:
+    speech.clock.advance(TIMEOUTS.answer_s - 0.2)
+    assert speech.code == ""
+    speech.provider.says(AUDIO + b"1\r\na\r\n")
+    speech.relay()
+    for _ in range(5):
+        speech.clock.advance(TIMEOUTS.idle_s - 0.1)
+        speech.provider.says(b"1\r\na\r\n")
+    assert speech.code == ""
+    speech.clock.advance(TIMEOUTS.idle_s + 2 * PERIOD_S)
+    assert (speech.code, speech.caller.end_calls) == ("upstream_timeout", ["cut"])
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "kind"),
+    [(500, b"audio/mpeg", "speech"), (200, b"application/json", "speech"), (200, b"audio/mpeg", "chat")],
+)
+def test_errors_and_text_are_held_until_they_are_whole(status: int, content_type: bytes, kind: str) -> None:
+    held = Attempt(b'{"model":"m"}', kind=kind)
+    held.provider.says(
+        b"HTTP/1.1 %d X\r\nContent-Type: %b\r\nContent-Length: 4\r\n\r\n{}" % (status, content_type)
+    )
+    assert not held.is_ready()
+
+
+# --- ends that only the connection tells ----------------------------------------------------------------
+
+UNFRAMED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
+
+
+def test_json_that_ends_with_its_connection_is_whole_if_it_is_json(plain: Attempt) -> None:
+    plain.provider.says(UNFRAMED + b'{"a":{"b":1}}')
+    plain.provider.hangs_up()
+    assert (plain.code, plain.answer.is_whole) == ("", True)
+
+
+def test_half_of_json_that_ends_with_its_connection_is_cut(plain: Attempt) -> None:
+    plain.provider.says(UNFRAMED + b'{"a":{"b":1}')
+    plain.provider.hangs_up()
+    assert (plain.code, plain.answer.is_whole) == ("upstream_cut", False)
+
+
+def test_half_of_a_long_json_that_ends_with_its_connection_is_cut(plain: Attempt) -> None:
+    plain.provider.says(UNFRAMED + b'{"a":"' + b"x" * HOLD_BYTES)
+    plain.relay()
+    plain.provider.hangs_up()
+    assert (plain.code, plain.caller.end_calls) == ("upstream_cut", ["cut"])
+
+
 # --- time -----------------------------------------------------------------------------------------------
 
 
@@ -271,6 +485,14 @@ def test_a_long_prompt_has_more_time_to_its_first_token() -> None:
     assert stream.code == "upstream_timeout"
 
 
+def test_a_streamed_picture_may_take_as_long_as_a_plain_one() -> None:
+    stream = Attempt(b'{"model":"m","stream":true}', kind="images")
+    stream.clock.advance(TIMEOUTS.answer_s - 0.2)
+    assert stream.code == ""
+    stream.clock.advance(0.4)
+    assert stream.code == "upstream_timeout"
+
+
 def test_any_byte_keeps_a_stream_alive_but_silence_does_not(stream: Attempt) -> None:
     stream.provider.says(STREAM + TEXT)
     stream.relay()
@@ -291,6 +513,48 @@ def test_a_stream_that_came_to_its_end_is_finished_though_nobody_hangs_up(stream
     assert stream.caller.end_calls == ["end"]
     assert stream.caller.body == TEXT + STOP + DONE
     assert stream.provider.transport.is_aborted
+
+
+@pytest.mark.parametrize("nothing", [b'""', b'"null"', b"null"])
+def test_a_finish_reason_that_says_nothing_lets_nobody_be_hung_up_on(nothing: bytes) -> None:
+    token = b'data: {"choices":[{"delta":{"content":"Hi"},"finish_reason":%b}]}\n\n' % nothing
+    stream = Attempt(b'{"model":"m","stream":true}', timeouts=PATIENT)
+    stream.provider.says(STREAM + token)
+    stream.relay()
+    for _ in range(3):
+        stream.clock.advance(2 * HANG_UP_S)
+        assert stream.caller.end_calls == []
+        stream.provider.says(token)
+    stream.provider.hangs_up()
+    assert (stream.code, stream.caller.end_calls) == ("upstream_cut", ["cut"])
+
+
+@pytest.mark.parametrize("is_asked_by", ["caller", "sidecar"])
+def test_the_usage_that_was_asked_for_may_come_late(is_asked_by: str) -> None:
+    is_ours = is_asked_by == "sidecar"
+    options = b"" if is_ours else b',"stream_options":{"include_usage":true}'
+    body = b'{"model":"m","stream":true%b}' % options
+    stream = Attempt(body, timeouts=PATIENT, strips_usage=is_ours)
+    stream.provider.says(STREAM + TEXT + STOP)
+    stream.relay()
+    stream.clock.advance(2 * HANG_UP_S)
+    assert stream.caller.end_calls == []
+    stream.provider.says(USAGE)
+    assert stream.answer.reader is not None
+    assert stream.answer.reader.usage is not None
+    stream.clock.advance(HANG_UP_S + 2 * PERIOD_S)
+    assert stream.caller.end_calls == ["end"]
+
+
+def test_the_usage_that_never_comes_is_waited_for_as_long_as_for_any_byte() -> None:
+    body = b'{"model":"m","stream":true,"stream_options":{"include_usage":true}}'
+    stream = Attempt(body, timeouts=PATIENT)
+    stream.provider.says(STREAM + TEXT + STOP)
+    stream.relay()
+    stream.clock.advance(PATIENT.idle_s - PERIOD_S)
+    assert stream.caller.end_calls == []
+    stream.clock.advance(3 * PERIOD_S)
+    assert (stream.code, stream.caller.end_calls) == ("", ["end"])
 
 
 def test_a_plain_answer_has_one_limit_over_all(plain: Attempt) -> None:

@@ -10,6 +10,7 @@ from sidecar.headers import (
     MAX_LINE_BYTES,
     MAX_TOTAL_BYTES,
     ResponseHead,
+    final_lines,
     read_request_head,
     safe_value,
     without,
@@ -271,6 +272,38 @@ def test_what_the_proxy_must_know_of_an_answer() -> None:
     assert head.coding == b""
     assert head.idle_limit_s == 5.0
     assert ResponseHead(answer(b"Transfer-Encoding: Chunked")).coding == b"chunked"
+
+
+@pytest.mark.parametrize(
+    ("lines", "kept"),
+    [
+        ([], []),
+        ([b"a: 1\r\nb: 2"], [b"a: 1", b"b: 2"]),
+        ([b"a: 1\r\nx-should-retry: true\r\nb: 2"], [b"a: 1", b"b: 2"]),
+        ([b"X-Should-Retry:true", b"a: 1", b"x-should-retry: no"], [b"a: 1"]),
+        ([b"x-should-retry: false"], []),
+        ([b"x-should-retry-not: true"], [b"x-should-retry-not: true"]),
+    ],
+)
+def test_the_last_word_on_trying_again_is_said_once(lines: list[bytes], kept: list[bytes]) -> None:
+    assert final_lines(lines) == [*kept, b"x-should-retry: false"]
+
+
+@pytest.mark.parametrize(
+    ("value", "is_media"),
+    [
+        (b"audio/mpeg", True),
+        (b"Audio/WAV; rate=24000", True),
+        (b"image/png", True),
+        (b"application/octet-stream", True),
+        (b"application/json", False),
+        (b"text/html", False),
+        (b"text/event-stream", False),
+        (b"", False),
+    ],
+)
+def test_what_is_sound_or_a_picture(value: bytes, is_media: bool) -> None:
+    assert ResponseHead(answer(b"Content-Type: " + value)).is_media is is_media
 
 
 def test_an_answer_that_says_nothing_of_its_body() -> None:

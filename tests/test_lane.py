@@ -3,14 +3,18 @@
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from socket import socket as Socket
 
 import aiohttp
 import orjson
 import pytest
 from aiohttp import WSMsgType, web
 
+from sidecar.downstream import upload as upload_module
+from sidecar.errors import ProxyError
 from tests.support.demo import QUESTION, demo_provider
+from tests.support.descriptors import no_descriptor_left
 from tests.support.http1 import Client, ask, client
 from tests.support.raw import RawProvider, post, raw_provider
 from tests.support.running import Running, config_for, running
@@ -19,6 +23,26 @@ from tests.support.waiting import until
 FILE = bytes(range(256)) * 4096
 PART = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.bin"\r\n\r\n%b\r\n--b--\r\n'
 FORM = PART % FILE
+
+
+UPGRADE = (
+    b"GET /v1/realtime HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+
+
+@contextlib.contextmanager
+def black_hole() -> Iterator[str]:
+    """The URL of a provider that nobody can connect to: its backlog is full."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(Socket())
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        for _ in range(4):
+            dial = stack.enter_context(Socket())
+            dial.setblocking(False)
+            dial.connect_ex(server.getsockname())
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/v1"
 
 
 def upload(body: bytes, framing: str = "length", headers: str = "") -> bytes:
@@ -138,6 +162,135 @@ async def test_an_upload_is_counted_as_a_request() -> None:
         await until(lambda: metrics.requests == 1)
         labels = {"team": "test", "model": "", "provider": "p", "region": "", "code": "200"}
         assert await sidecar.metric("sidecar_requests_total", **labels) == 1
+
+
+# --- whose fault it is ---
+
+
+HEAD = upload(b"", "chunked").removesuffix(b"0\r\n\r\n")
+
+
+async def swallow(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    """Take whatever comes and say nothing."""
+    while await reader.read(65536):
+        pass
+
+
+def code_of(body: bytes) -> str:
+    return str(orjson.loads(body)["error"]["code"])
+
+
+def charged(sidecar: Running) -> tuple[int, float]:
+    """What the endpoint was charged with: failures counted, and their share for the breaker."""
+    endpoint = sidecar.endpoint()
+    return endpoint.failures, endpoint.breaker.failure_share(asyncio.get_running_loop().time())
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_a_malformed_upload_is_a_400_and_nothing_against_the_endpoint(at_once: bool) -> None:
+    async with raw_provider(swallow) as provider, running(config_for(provider.url)) as sidecar:
+        for _ in range(10):
+            async with client(sidecar.port) as caller:
+                caller.send(HEAD + (b"5\r\nhello\r\nZZ\r\n" if at_once else b"5\r\nhello\r\n"))
+                if not at_once:
+                    await until(lambda: len(provider.received) > provider.closed)
+                    caller.send(b"ZZ\r\n")
+                answer = await caller.answer()
+            assert (answer.status, code_of(answer.body)) == (400, "bad_request")
+            assert answer.head.get("connection") == "close"
+            await until(lambda: len(provider.received) == provider.closed)
+        assert charged(sidecar) == (0, 0)
+        assert sidecar.endpoint().in_flight == 0
+
+
+async def test_a_stalled_upload_is_a_408_and_nothing_against_the_endpoint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(upload_module, "REQUEST_S", 0.1)
+    async with raw_provider(swallow) as provider, running(config_for(provider.url)) as sidecar:
+        answers = await asyncio.gather(*[ask(sidecar.port, upload(FORM)[:-1000]) for _ in range(10)])
+        assert {(answer.status, code_of(answer.body)) for answer in answers} == {(408, "request_timeout")}
+        await until(lambda: provider.closed == 10)
+        assert charged(sidecar) == (0, 0)
+
+
+async def test_a_stalled_upload_that_meets_the_end_of_all_time_is_the_callers_fault_too() -> None:
+    tree = config_for("http://x", provider={"timeouts": {"total": "100ms"}})
+    async with raw_provider(swallow) as provider:
+        tree["providers"]["p"]["endpoints"] = [{"url": provider.url}]
+        async with running(tree) as sidecar:
+            answer = await ask(sidecar.port, upload(FORM)[:-1000])
+            assert (answer.status, code_of(answer.body)) == (408, "request_timeout")
+            assert charged(sidecar) == (0, 0)
+
+
+async def test_a_provider_that_does_not_take_an_upload_is_charged_with_its_silence() -> None:
+    async def take_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await asyncio.sleep(60)
+
+    tree = config_for("http://x", provider={"timeouts": {"total": "300ms"}})
+    async with raw_provider(take_nothing) as provider:
+        tree["providers"]["p"]["endpoints"] = [{"url": provider.url}]
+        async with running(tree) as sidecar:
+            answer = await ask(sidecar.port, upload(bytes(20_000_000)))
+            assert (answer.status, code_of(answer.body)) == (504, "upstream_timeout")
+            assert charged(sidecar) == (1, 1.0)
+
+
+async def test_a_provider_that_is_silent_after_a_whole_upload_is_charged() -> None:
+    tree = config_for("http://x", provider={"timeouts": {"answer": "100ms"}})
+    async with raw_provider(swallow) as provider:
+        tree["providers"]["p"]["endpoints"] = [{"url": provider.url}]
+        async with running(tree) as sidecar:
+            answer = await ask(sidecar.port, upload(FORM))
+            assert (answer.status, code_of(answer.body)) == (504, "upstream_timeout")
+            assert charged(sidecar) == (1, 1.0)
+
+
+async def test_a_provider_that_hangs_up_on_an_upload_may_be_right_to() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+
+    async with raw_provider(hang_up) as provider, running(config_for(provider.url)) as sidecar:
+        answer = await ask(sidecar.port, upload(FORM)[:-1000])
+        assert (answer.status, code_of(answer.body)) == (503, "upstream_reset")
+        assert charged(sidecar) == (0, 0)
+
+
+async def test_a_provider_that_cannot_be_reached_is_charged_with_that() -> None:
+    async with raw_provider() as provider:
+        url = provider.url
+    async with running(config_for(url)) as sidecar:
+        answer = await ask(sidecar.port, upload(FORM)[:-1000])
+        assert (answer.status, code_of(answer.body)) == (503, "upstream_unreachable")
+        assert charged(sidecar) == (1, 1.0)
+
+
+async def test_an_answer_in_the_middle_of_an_upload_is_passed_on() -> None:
+    async def refuse_early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Big\r\ncontent-length: 2\r\n\r\n{}")
+        await swallow(reader, writer)
+
+    async with raw_provider(refuse_early) as provider, running(config_for(provider.url)) as sidecar:
+        answer = await ask(sidecar.port, upload(FORM)[:-1000])
+        assert (answer.status, answer.body) == (413, b"{}")
+        assert charged(sidecar) == (0, 0)
+
+
+async def test_without_a_descriptor_to_dial_with_an_upload_is_a_503_that_says_so() -> None:
+    async with raw_provider(swallow) as provider, running(config_for(provider.url)) as sidecar:
+        async with client(sidecar.port) as caller:
+            with no_descriptor_left():
+                caller.send(upload(FORM))
+                answer = await caller.answer()
+        error = orjson.loads(answer.body)["error"]
+        assert (answer.status, error["code"]) == (503, "overloaded")
+        assert "EMFILE" in error["message"]
+        assert (answer.head.get("retry-after"), answer.head.get("x-should-retry")) == ("1", None)
+        assert charged(sidecar) == (0, 0)
 
 
 # --- WebSockets ---
@@ -274,6 +427,51 @@ async def test_a_provider_that_vanishes_is_no_normal_close(
         assert message.type is WSMsgType.CLOSED, message
 
 
+@pytest.mark.parametrize(
+    ("timeouts", "is_reached", "status", "code"),
+    [
+        ({"connect": "100ms"}, False, 503, "upstream_unreachable"),
+        ({"answer": "100ms"}, True, 504, "upstream_timeout"),
+        ({"total": "100ms"}, True, 504, "upstream_timeout"),
+    ],
+    ids=["connect", "answer", "total"],
+)
+async def test_a_handshake_is_waited_for_as_long_as_the_providers_timeouts_say(
+    timeouts: dict[str, str], is_reached: bool, status: int, code: str
+) -> None:
+    with black_hole() as hole:
+        async with raw_provider(swallow) as provider:
+            url = provider.url if is_reached else hole
+            async with running(config_for(url, provider={"timeouts": timeouts})) as sidecar:
+                answer = await ask(sidecar.port, UPGRADE)
+                assert (answer.status, code_of(answer.body)) == (status, code)
+                assert charged(sidecar) == (1, 1.0)
+
+
+async def test_no_timeout_of_a_request_ends_a_conversation(
+    sockets: Sockets, session: aiohttp.ClientSession
+) -> None:
+    limits = {"connect": "200ms", "answer": "200ms", "total": "200ms"}
+    async with (
+        running(config_for(sockets.url, provider={"timeouts": limits})) as sidecar,
+        session.ws_connect(f"{sidecar.url}/realtime") as socket,
+    ):
+        await asyncio.sleep(0.5)
+        await socket.send_str("still here")
+        assert await socket.receive_str(timeout=5) == "still here"
+
+
+async def test_a_conversation_is_a_request_in_progress_until_it_is_over(
+    sidecar: Running, session: aiohttp.ClientSession
+) -> None:
+    metrics, endpoint = sidecar.sidecar.metrics, sidecar.endpoint()
+    async with session.ws_connect(f"{sidecar.url}/realtime") as socket:
+        await socket.send_str("x")
+        await socket.receive_str(timeout=5)
+        assert (metrics.in_flight, endpoint.in_flight) == (1, 1)
+    await until(lambda: (metrics.in_flight, endpoint.in_flight) == (0, 0))
+
+
 @pytest.mark.parametrize("status", [401, 404, 429])
 async def test_a_refused_upgrade_passes_the_providers_status_on(
     sidecar: Running, sockets: Sockets, session: aiohttp.ClientSession, status: int
@@ -295,6 +493,86 @@ async def test_many_sockets_are_open_at_once(
         await socket.send_str("x")
         assert await socket.receive_str(timeout=5) == "x"
     await asyncio.gather(*[socket.close() for socket in opened])
+
+
+# --- the end of a drain ---
+
+
+LEAVING = ProxyError("DR", 503, "draining", "leaving")
+
+
+def leave(sidecar: Running) -> None:
+    sidecar.sidecar._lane.interrupt(LEAVING)
+
+
+async def flags_at_the_end(sidecar: Running, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """Leave, and say with which status and flag each request was settled."""
+    settled: list[tuple[int, str]] = []
+    lane = sidecar.sidecar._lane
+    monkeypatch.setattr(lane, "_settle", lambda x: settled.append((x.status, x.flag)))
+    expected = len(lane._in_progress)
+    leave(sidecar)
+    await until(lambda: len(settled) == expected)
+    return settled
+
+
+async def test_both_sides_of_a_conversation_are_told_that_the_sidecar_goes_away(
+    sidecar: Running, sockets: Sockets, session: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = [await session.ws_connect(f"{sidecar.url}/realtime") for _ in range(5)]
+    await until(lambda: len(sockets.requests) == 5)
+    leaving = asyncio.ensure_future(flags_at_the_end(sidecar, monkeypatch))
+    for socket in opened:
+        message = await socket.receive(timeout=5)
+        assert (message.type, message.data) == (WSMsgType.CLOSE, 1001)
+        assert message.extra is not None and "shutting down" in message.extra
+    await until(lambda: sockets.close_codes == [1001] * 5)
+    assert await leaving == [(101, "DR")] * 5
+
+
+async def test_a_caller_that_takes_no_goodbye_does_not_hold_up_the_exit(
+    sidecar: Running, sockets: Sockets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with client(sidecar.port) as deaf:
+        deaf.send(UPGRADE)
+        assert (await deaf.head()).status == 101
+        # aiohttp's own patience with a close that is not answered is 10 s.
+        async with asyncio.timeout(5):
+            assert await flags_at_the_end(sidecar, monkeypatch) == [(101, "DR")]
+        assert sockets.close_codes == [1001]
+
+
+async def test_an_upload_that_has_no_answer_yet_is_told_to_ask_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with (
+        raw_provider(swallow) as provider,
+        running(config_for(provider.url)) as sidecar,
+        client(sidecar.port) as caller,
+    ):
+        caller.send(upload(FORM)[:-1000])
+        await until(lambda: len(provider.received) > 0)
+        assert await flags_at_the_end(sidecar, monkeypatch) == [(503, "DR")]
+        answer = await caller.answer()
+        assert (answer.status, code_of(answer.body)) == (503, "draining")
+        await until(lambda: provider.closed == 1)
+        assert charged(sidecar) == (0, 0)
+
+
+async def test_an_answer_that_has_begun_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await provider.read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nhalf")
+        await swallow(reader, writer)
+
+    async with (
+        raw_provider(begin) as provider,
+        running(config_for(provider.url)) as sidecar,
+        client(sidecar.port) as caller,
+    ):
+        caller.send(upload(FORM))
+        head = await caller.head()
+        assert head.status == 200
+        assert await flags_at_the_end(sidecar, monkeypatch) == [(200, "DR")]
+        assert (await caller.body(head))[1] is False
 
 
 async def test_an_upgrade_to_anything_else_is_answered_as_a_plain_request() -> None:

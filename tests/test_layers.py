@@ -60,6 +60,7 @@ SYNCHRONOUS = (
     "quantiles",
     "splice",
     "resume",
+    "ending",
     "routing.plan",
     "routing.router",
     "routing.split",

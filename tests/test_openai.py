@@ -171,6 +171,72 @@ def test_counts_the_answers_it_asks_for(rest: bytes, choices: int) -> None:
 
 
 @pytest.mark.parametrize(
+    ("rest", "generated"),
+    [
+        (b"", 1),
+        (b',"n":3', 3),
+        (b',"n":2,"best_of":5', 5),
+        (b',"best_of":5', 5),
+        (b',"n":5,"best_of":2', 5),
+        (b',"best_of":null', 1),
+        (b',"best_of":-1,"n":2', 2),
+        (b',"prompt":["a","b"],"n":2,"best_of":3', 6),
+    ],
+)
+def test_counts_the_answers_that_are_made_for_it(rest: bytes, generated: int) -> None:
+    call = call_of(b'{"model":"m"%b}' % rest)
+    call.kind = "completions"
+    assert call.generated == generated
+    assert call.max_output is None
+
+
+CHAT_LIMITS = {"max_tokens": 7, "max_completion_tokens": 9}
+
+
+@pytest.mark.parametrize(
+    ("kind", "asked", "most"),
+    [
+        ("chat", {}, None),
+        ("chat", {"max_tokens": 7}, 7),
+        ("chat", {"max_completion_tokens": 9}, 9),
+        ("chat", CHAT_LIMITS, 9),
+        ("chat", {"max_tokens": 4000, "max_completion_tokens": 1}, 4000),
+        ("chat", {"max_tokens": 7, "n": 3}, 21),
+        ("chat", {"max_output_tokens": 1}, None),
+        ("chat", {"max_tokens": 4000, "max_output_tokens": 1}, 4000),
+        ("completions", {"max_tokens": 7, "n": 2, "best_of": 5}, 35),
+        ("completions", {"max_tokens": 7, "prompt": ["a", "b"]}, 14),
+        ("completions", {"max_completion_tokens": 1, "max_output_tokens": 1}, None),
+        ("messages", CHAT_LIMITS, 7),
+        ("responses", {**CHAT_LIMITS, "max_output_tokens": 8}, 8),
+        ("responses", CHAT_LIMITS, None),
+        ("images", {**CHAT_LIMITS, "max_output_tokens": 1}, None),
+        ("speech", {**CHAT_LIMITS, "max_output_tokens": 1}, None),
+        ("embeddings", {"max_tokens": 7}, 0),
+        ("moderations", {}, 0),
+        ("", {**CHAT_LIMITS, "max_output_tokens": 8}, 9),
+    ],
+)
+def test_only_what_its_api_knows_bounds_an_answer(kind: str, asked: dict[str, Any], most: int | None) -> None:
+    call = call_of(orjson.dumps({"model": "m", **asked}))
+    call.kind = kind
+    assert call.max_output == most
+
+
+@pytest.mark.parametrize("value", [0, -1, "4000", True, [], 0.0])
+def test_a_bound_that_is_no_number_of_tokens_bounds_nothing(value: Any) -> None:
+    call = call_of(orjson.dumps({"model": "m", "max_tokens": value, "max_completion_tokens": 1}))
+    call.kind = "chat"
+    assert call.max_output is None
+
+
+def test_a_bound_may_be_written_as_a_fraction() -> None:
+    call = call_of(b'{"model":"m","max_tokens":4e3,"n":2}')
+    call.kind = "chat"
+    assert call.max_output == 8000
+
+
+@pytest.mark.parametrize(
     ("rest", "is_replayable"),
     [(b"", True), (b',"store":false', True), (b',"store":true', False), (b',"background":true', False)],
 )
@@ -199,6 +265,9 @@ CHAT_USAGE = {
         ({"prompt_tokens": 1, "completion_tokens": 2, "prompt_tokens_details": None}, (1, 2, 0, 0)),
         ({"prompt_tokens": 1, "completion_tokens": 2, "prompt_tokens_details": "x"}, (1, 2, 0, 0)),
         ({"prompt_tokens": 0, "completion_tokens": 0}, (0, 0, 0, 0)),
+        ({"completion_tokens": 5}, (0, 5, 0, 0)),
+        ({"output_tokens": 5}, (0, 5, 0, 0)),
+        ({"input_tokens": 7, "completion_tokens": None}, (7, 0, 0, 0)),
     ],
 )
 def test_usage_of_each_format(report: Any, expected: tuple[int, int, int, int]) -> None:
@@ -215,9 +284,13 @@ def test_usage_of_each_format(report: Any, expected: tuple[int, int, int, int]) 
         {"prompt_tokens": "1", "completion_tokens": 2},
         {"prompt_tokens": 1.5, "completion_tokens": 2},
         {"prompt_tokens": True, "completion_tokens": 2},
+        {},
+        {"total_tokens": 2000},
+        {"prompt_tokens": None, "completion_tokens": None, "total_tokens": 9},
+        {"cache_read_input_tokens": 9},
     ],
 )
-def test_a_report_that_makes_no_sense_is_none(report: Any) -> None:
+def test_a_report_that_makes_no_sense_or_says_nothing_is_none(report: Any) -> None:
     assert usage_from(report) is None
 
 

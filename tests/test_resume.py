@@ -51,7 +51,7 @@ def event(document: object, name: str = "") -> bytes:
     return (f"event: {name}\n" if name else "").encode() + b"data: " + orjson.dumps(document) + b"\n\n"
 
 
-def chunk(delta: object = None, *, id_: str = "1", finish: str | None = None, **rest: object) -> bytes:
+def chunk(delta: object = None, *, id_: str = "1", finish: object = None, **rest: object) -> bytes:
     choice = {"index": 0, "delta": {} if delta is None else delta, "logprobs": None, "finish_reason": finish}
     return event(
         {"id": id_, "object": "chat.completion.chunk", "model": f"m{id_}", "choices": [choice], **rest}
@@ -289,6 +289,53 @@ def test_an_end_that_comes_too_early_is_a_mismatch() -> None:
     joiner = Joiner(delivered, RESTART)
     assert join(joiner, [chunk({"content": "Hel"})]) == []
     assert not joiner.is_joined
+
+
+@pytest.mark.parametrize("nothing", ["", "null", False])
+def test_a_finish_reason_that_says_nothing_ends_no_answer(nothing: Any) -> None:
+    def tokens(*texts: str) -> list[bytes]:
+        return [chunk({"content": text}, finish=nothing) for text in texts]
+
+    delivered = deliver("chat", tokens("Hel", "lo"))
+    assert delivered.is_resumable
+    second = [*tokens("Hello", " world"), *chat([])[-2:]]
+    assert join(Joiner(delivered, RESTART), second) == second[1:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("chat", {"error": {"message": "no"}}),
+        ("completions", {"error": {"message": "no"}}),
+        ("messages", {"type": "error", "error": {"message": "no"}}),
+        ("responses", {"type": "error", "message": "no"}),
+    ],
+)
+def test_an_answer_is_not_gone_on_with_once_the_caller_has_read_that_it_failed(
+    kind: str, error: dict[str, Any]
+) -> None:
+    delivered = deliver(kind, STREAMS[kind](["Hel", "lo"], "1")[: 2 if kind == "completions" else 4])
+    assert delivered.is_resumable
+    delivered.note(error)
+    assert not delivered.is_resumable
+
+
+def test_a_join_that_cannot_be_written_is_a_mismatch_and_leaves_what_was_delivered() -> None:
+    """Read is what is nested a thousand deep, written 254."""
+    delivered = deliver("chat", chat(["Hello"])[:3])
+    deep = b"[" * 300 + b"]" * 300
+    choices = orjson.dumps([{"delta": {"role": "assistant", "content": "Hello world"}}])
+    joiner = Joiner(delivered, RESTART)
+    assert join(joiner, [b'data: {"choices":%b,"x":%b}\n\n' % (choices, deep)]) is None
+    assert not joiner.is_joined
+    assert delivered.text == "Hello"
+
+
+def test_a_sum_of_tokens_that_cannot_be_written_is_a_mismatch() -> None:
+    joiner = Joiner(deliver("chat", chat(["Hello"])[:3]), RESTART, Usage(1, 1))
+    usage = {"prompt_tokens": 2**64 - 1, "completion_tokens": 1}
+    second = [*chat(["Hello"])[:-1], event({"choices": [], "usage": usage})]
+    assert join(joiner, second) is None
 
 
 def test_a_tool_call_in_place_of_the_text_is_a_mismatch_and_after_it_is_not() -> None:

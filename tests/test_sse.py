@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.sse import data_of, split
+from sidecar.sse import EDGE_BYTES, LargeEvent, data_of, split
 
 # Bytes that matter to the framing, and a few that only look as if they did.
 PIECES = [b"\n", b"\r", b"\r\n", b"\n\n", b"data:", b"data: ", b"data", b":", b" ", b"x", b"event: e", b"{}"]
@@ -112,3 +112,14 @@ def test_one_line_end_of_two_bytes_is_no_blank_line() -> None:
 )
 def test_data_of_an_event(event: bytes, data: bytes | None) -> None:
     assert data_of(event) == data
+
+
+@pytest.mark.parametrize("step", [1, 7, 5_000, EDGE_BYTES, 10 * EDGE_BYTES])
+def test_of_a_long_event_both_ends_are_kept(step: int) -> None:
+    raw = bytes(range(256)) * (3 * EDGE_BYTES // 256)
+    event = LargeEvent()
+    for start in range(0, len(raw), step):
+        event.add(raw[start : start + step])
+    assert raw.startswith(event.first)
+    assert 0 < len(event.first) <= EDGE_BYTES
+    assert event.last == raw[-EDGE_BYTES:]

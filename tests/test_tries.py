@@ -15,6 +15,8 @@ from sidecar.tries import Target, Tries
 from sidecar.upstream.verdict import (
     BAD_CREDENTIAL,
     CALLERS,
+    EXHAUSTED,
+    FULL,
     GOOD,
     LIMITED,
     OURS,
@@ -89,6 +91,78 @@ def test_silence_is_not_asked_again() -> None:
 
 def test_attempts_bound_all_tries() -> None:
     assert len(walk(tries_for(A, B, attempts=2, models=OTHER_MODEL))) == 2
+
+
+# --- what was not sent ---
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_a_full_queue_is_left_for_another_provider_and_was_no_try(attempts: int) -> None:
+    tries = tries_for(A, B, attempts=attempts, models=OTHER_MODEL)
+    target = tries.following(first(tries), FULL, NOW_S)
+    assert target is not None and target.endpoint.url == C
+    assert (tries.used, tries.wait_s) == (1, 0.0)
+    assert (tries.following(target, SERVER_FAILED, NOW_S) is None) == (attempts == 1)
+
+
+def test_the_models_of_a_full_provider_are_passed_over_whichever_they_are() -> None:
+    models = {
+        "m": {"provider": "p", "fallback": ["n", "o"]},
+        "n": {"provider": "p"},
+        "o": {"provider": "q"},
+    }
+    for urls in ((A,), (A, B)):
+        tries = tries_for(*urls, models=models)
+        target = tries.following(first(tries), FULL, NOW_S)
+        assert target is not None and target.candidate.model == "o"
+
+
+def test_where_every_queue_is_full_nothing_was_tried() -> None:
+    tries = tries_for(A, B, models=OTHER_MODEL)
+    target = tries.following(first(tries), FULL, NOW_S)
+    assert target is not None
+    assert tries.following(target, FULL, NOW_S) is None
+    assert tries.used == 0
+
+
+def test_a_full_queue_after_a_failure_passes_over_the_endpoint_that_was_to_be_next() -> None:
+    tries = tries_for(A, B, attempts=5, models=OTHER_MODEL)
+    second = tries.following(first(tries), SERVER_FAILED, NOW_S)
+    assert second is not None and second.endpoint.url == B
+    third = tries.following(second, FULL, NOW_S)
+    assert third is not None and third.endpoint.url == C
+    assert tries.used == 2
+
+
+def test_going_on_from_a_full_queue_costs_no_budget() -> None:
+    tries = tries_for(A, models=OTHER_MODEL)
+    target = first(tries)
+    budget = target.candidate.provider.budget
+    while budget.try_spend(NOW_S):
+        pass
+    assert tries.following(target, FULL, NOW_S) is not None
+
+
+def test_what_could_not_be_dialled_from_here_is_tried_at_the_next_endpoint() -> None:
+    tries = tries_for(A, B, attempts=1)
+    target = tries.following(first(tries), EXHAUSTED, NOW_S)
+    assert target is not None and target.endpoint.url == B
+    assert tries.used == 1
+    assert tries.following(target, EXHAUSTED, NOW_S) is None
+
+
+@pytest.mark.parametrize("verdict", [FULL, EXHAUSTED])
+def test_a_probe_that_was_not_sent_may_be_made_by_the_next_request(verdict: Verdict) -> None:
+    tries = tries_for(A)
+    breaker = first(tries).endpoint.breaker
+    for _ in range(5):
+        breaker.record(False, NOW_S, began_s=NOW_S)
+    later_s = NOW_S + 60
+    target = tries.first(later_s)
+    assert target is not None and target.is_probe and not breaker.allows(later_s)
+    tries.score(target, verdict, later_s)
+    assert breaker.allows(later_s)
+    assert (breaker.failure_share(later_s), tries.failed) == (0, ())
 
 
 def test_a_request_too_long_goes_nowhere_without_a_model_for_it() -> None:

@@ -187,7 +187,7 @@ class Caching:
         note = x.cache = CacheNote("hit", hit.tier, lines, hit.digest.hex())
         if (usage := usage_from(answer.usage)) is not None:
             self._accounts.spare(x, note, usage)
-        taken_s = x.overhead_s = time.monotonic() - x.started_s
+        taken_s = x.overhead_s = time.monotonic() - x.whole_s
         note.saved_s = max(0.0, hit.took_s - taken_s)
         id_, created_s = answer.new_id(), int(time.time())
         if not call.stream:

@@ -329,8 +329,8 @@ class Connection(asyncio.Protocol):
         x = self._x
         if x is None:
             return
-        body = self._body
-        x.body = body[0] if len(body) == 1 else b"".join(body)
+        x.body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        x.whole_s = time.monotonic()
         self.state = ANSWERING
         self.deadline_s = NEVER
         self._flow = Flow(self._gate.serve(x), self._flow_ended)

@@ -15,6 +15,7 @@ from sidecar.clock import Ticker
 from sidecar.config.addresses import Address
 from sidecar.downstream.connection import Connection, Gate
 from sidecar.downstream.unix_site import UnixSite
+from sidecar.downstream.upload import LaneConnection
 
 BACKLOG = 1024
 Lane = Any  # an aiohttp low-level handler: async (web.BaseRequest) -> web.StreamResponse
@@ -61,10 +62,10 @@ class Listener(web.Server):
         await super().shutdown(timeout)
 
     def _hand_over(self, transport: asyncio.Transport, data: bytes) -> None:
-        handler = super().__call__()
-        transport.set_protocol(handler)
-        handler.connection_made(transport)
-        handler.data_received(data)
+        connection = LaneConnection(self, loop=self._loop, **self._kwargs)
+        transport.set_protocol(connection)
+        connection.connection_made(transport)
+        connection.take(data)
 
 
 async def open_sites(runner: web.BaseRunner, address: Address) -> list[str]:

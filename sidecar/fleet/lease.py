@@ -199,6 +199,13 @@ class Lease:
         """There is no time to ask: the local share stands in until the next report."""
         self._is_alone = True
 
+    def borrow(self, now_s: float, amount: int) -> bool:
+        """Have `amount` at hand out of the local share, for a request that asked in vain; whether it is."""
+        was_alone, self._is_alone = self._is_alone, True
+        is_there = self.has(now_s, amount)
+        self._is_alone = was_alone
+        return is_there
+
     def may_get(self, now_s: float, amount: int) -> bool:
         """Whether it makes sense to ask for `amount` now."""
         return self.held >= amount or (

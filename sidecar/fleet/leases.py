@@ -20,8 +20,9 @@ A lease in store is at most a tenth of the limit, two seconds of its rate, or on
 it is a hundredth (0.50 of 50 USD), and what the requests under way cost that die along.
 
 A local share is 1/`expected` of what the fleet had left when it was last heard of. It stands in where round
-trips are used up (many callers, each seen once in a while), is told within two seconds, and is paid back by
-the fleet: the average stays exact. So it is one more capacity at the very worst, and next to nothing where
+trips are used up (many callers, each seen once in a while) and for a request that has waited for one in vain
+(it was late, or somebody who came after it was faster), is told within two seconds, and is paid back by the
+fleet: the average stays exact. So it is one more capacity at the very worst, and next to nothing where
 a limit is busy. Without Redis N sidecars take N/`expected` times capacity + rate * T, beside what they held.
 A Redis that lost its data begins with full buckets, which is one capacity more; what was spent is told to
 it again by those that remember.

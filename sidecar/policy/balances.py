@@ -238,8 +238,9 @@ class SharedBalance(Balance):
 class Budget:
     """One entry of `budgets`, and its balances in the window that runs.
 
-    `on_soft` is told of each that passes the soft limit. `begins_s` and `ends_s` are Unix seconds. With a
-    `factory` the balances are those of a fleet, whose leases want the monotonic `clock`.
+    `on_soft` is told of each that passes the soft limit. `begins_s` and `ends_s` are Unix seconds.
+    `is_restored`: what the ledger has of the window that runs is in the balances. With a `factory` they are
+    those of a fleet, whose leases want the monotonic `clock`.
     """
 
     __slots__ = (
@@ -250,6 +251,7 @@ class Budget:
         "counts",
         "ends_s",
         "factory",
+        "is_restored",
         "limit",
         "on_soft",
         "soft_limit",
@@ -269,6 +271,7 @@ class Budget:
         self.factory = factory
         self.clock = clock
         self.balances: dict[str, Balance] = {}
+        self.is_restored = False
         self.begins_s = self.ends_s = -math.inf  # the first to ask begins a window
         self.whom = _WHOM[config.per]
         self.soft_limit = 0

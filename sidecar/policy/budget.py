@@ -14,16 +14,18 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from sidecar.config.model import Budget as BudgetConfig
 from sidecar.config.model import Config, matches
 from sidecar.policy.balances import Balance, Budget, BudgetLease, Counts, LeaseFactory, SharedBalance, Status
 from sidecar.policy.callers import Caller
 from sidecar.policy.exceeded import Exceeded
+from sidecar.policy.windows import window_at
 
 MAX_REMEMBERED = 1000
 
 
 class Spent(Protocol):
-    """What one caller spent on one model in one minute (Unix time / 60), as the ledger has it."""
+    """What one caller spent on one model, in or since a minute (Unix time / 60), as the ledger has it."""
 
     @property
     def minute(self) -> int: ...
@@ -38,16 +40,18 @@ class Spent(Protocol):
 
 
 class Reservation:
-    """What is held for one attempt until it ends, `nano_usd` in each budget; every one must be ended, once.
+    """What is held for one attempt until it ends, `nano_usd` in each of `budgets`; every one must be ended,
+    once.
 
     Of `settle` and `release` the first call counts, any further one does nothing.
     """
 
-    __slots__ = ("_balances", "nano_usd")
+    __slots__ = ("_balances", "budgets", "nano_usd")
 
-    def __init__(self, balances: Sequence[Balance], nano_usd: int) -> None:
+    def __init__(self, balances: Sequence[Balance], nano_usd: int, budgets: tuple[Budget, ...] = ()) -> None:
         self._balances = balances
         self.nano_usd = nano_usd
+        self.budgets = budgets
 
     def settle(self, actual_nano_usd: int, now_unix_s: float) -> None:
         """The attempt ended now and cost so much; that may be more than was reserved."""
@@ -73,9 +77,11 @@ _UNCOUNTED = Reservation((), 0)
 class Budgets:
     """All budgets. They outlive reloads: a budget with the same name, window and `per` goes on as it stands.
 
-    One with another window or `per` begins anew, and one that is taken out is forgotten: give `restore` the
-    ledger's word after each reload, too. `on_soft` is called when a balance passes its soft limit, once in
-    each window. `factory` makes the leases of a fleet, which want the monotonic `clock`.
+    One with another window or `per` begins at nothing, and one that is taken out is forgotten. So, in this
+    order: ask the ledger (`begins_unix_s`), `configure`, and give `restore` its word, of the last two both at
+    once; what was under way meanwhile is given to `charge` when it ends. `on_soft` is called when a balance
+    passes its soft limit, once in each window. `factory` makes the leases of a fleet, which want the
+    monotonic `clock`.
     """
 
     def __init__(
@@ -104,6 +110,8 @@ class Budgets:
                 counts = self.counts.setdefault(entry.name, Counts())
                 budget = Budget(entry, counts, self._on_soft, self._factory, self._clock)
             else:
+                if budget.config.models != entry.models:
+                    budget.is_restored = False  # what was spent on others counts now
                 budget.configure(entry)
             self._budgets[identity] = budget
 
@@ -137,7 +145,7 @@ class Budgets:
                 return _exceeded(balances, worst_case_nano_usd, now_unix_s)
         for balance in balances:
             balance.reserve(worst_case_nano_usd)
-        return Reservation(balances, worst_case_nano_usd)
+        return Reservation(balances, worst_case_nano_usd, budgets)
 
     def has_room(
         self, caller: Caller, model: str, worst_case_nano_usd: int | None, now_unix_s: float
@@ -161,16 +169,35 @@ class Budgets:
             (balance.lease, worst_case_nano_usd) for balance in balances if isinstance(balance, SharedBalance)
         ]
 
-    # --- a restart ------------------------------------------------------------------------------------
+    def counting(self, model: str) -> tuple[Budget, ...]:
+        """The budgets that count a model now."""
+        return self._match(model)
 
-    def since_unix_s(self, now_unix_s: float) -> float | None:
-        """Where the first of the running windows began: how far back the ledger is asked. None without
-        budgets."""
-        self._advance(now_unix_s)
-        return min((budget.begins_s for budget in self._budgets.values()), default=None)
+    def charge(
+        self, counted_by: Sequence[Budget], caller: Caller, model: str, nano_usd: int, now_unix_s: float
+    ) -> None:
+        """What ended now cost so much, and only the budgets of `counted_by` have it: charge the others."""
+        others = tuple(budget for budget in self._match(model) if budget not in counted_by)
+        balances = _balances(others, caller, now_unix_s)
+        for balance in balances:
+            balance.reserve(0)
+        Reservation(balances, 0).settle(nano_usd, now_unix_s)
+
+    # --- a restart, or a reload -----------------------------------------------------------------------
+
+    def begins_unix_s(self, config: Config, now_unix_s: float) -> list[float]:
+        """What to ask the ledger for, so that the budgets of `config` stand where they should: when the
+        windows begin of which it is not known here what was spent. Empty: all goes on as it stands."""
+        windows = {entry.window for entry in config.budgets if self._is_new(entry)}
+        return sorted(window_at(window, now_unix_s)[0] for window in windows)
+
+    def _is_new(self, entry: BudgetConfig) -> bool:
+        budget = self._budgets.get((entry.name, entry.window, entry.per))
+        return budget is None or not budget.is_restored or budget.config.models != entry.models
 
     def restore(self, spent: Iterable[Spent], now_unix_s: float) -> None:
-        """Let no balance stand at less than the ledger says; saying it twice changes nothing.
+        """Let no balance of a new budget stand at less than the ledger says. The others know better: they
+        have heard it before.
 
         Of credits that do not expire it knows what was spent as far back as it keeps rows.
         """
@@ -179,11 +206,13 @@ class Budgets:
         for row in spent:
             for budget in self._match(row.model):
                 # A minute to come counts, too: the clock has stepped back since.
-                if row.minute * 60 >= budget.begins_s:
+                if not budget.is_restored and row.minute * 60 >= budget.begins_s:
                     balance = budget.balance({"team": row.team, "key": row.key}.get(budget.config.per, ""))
                     sums[balance] = sums.get(balance, 0) + row.cost_nano_usd
         for balance, nano_usd in sums.items():
             balance.restore(nano_usd)
+        for budget in self._budgets.values():
+            budget.is_restored = True
 
     # --- for operators --------------------------------------------------------------------------------
 

@@ -136,7 +136,8 @@ class Metrics:
         seconds = now_s - x.started_s
         self.requests += 1
         self.recent_request.observe(seconds)
-        if x.has_failed:
+        has_failed = x.has_failed
+        if has_failed:
             self.errors += 1
         key = (x.team, x.route, x.model, x.provider, x.region)
         row = self.rows.get(key)
@@ -151,10 +152,10 @@ class Metrics:
         if x.first_token_s is not None:
             row.first_token.observe(x.first_token_s)
             self.recent_first_token.observe(x.first_token_s)
+            if has_failed:
+                row.streams_cut += 1
         if x.overhead_s is not None:
             row.overhead.observe(x.overhead_s)
-        if x.flag in ("SD", "SE"):
-            row.streams_cut += 1
         usage = x.usage
         if usage is not None:
             row.tokens[0] += usage.input

@@ -13,7 +13,7 @@ import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from sidecar.config.model import HealthCheck
-from sidecar.errors import ProxyError
+from sidecar.errors import Exhausted, ProxyError
 from sidecar.headers import ResponseHead
 from sidecar.tasks import spawn
 from sidecar.upstream.connection import Connection
@@ -22,6 +22,7 @@ from sidecar.upstream.endpoint import Endpoint
 FAILURES_TO_TAKE_OUT = 3
 JITTER = 0.2
 NO_ANSWER = 0
+NOT_ASKED = -1  # for want of something of our own: it says nothing of the endpoint
 _ALIVE = frozenset((401, 403, 429))
 
 Ask = Callable[[Endpoint], Awaitable[int]]
@@ -74,7 +75,9 @@ class HealthChecker:
             self.judge(endpoint, status)
 
     def judge(self, endpoint: Endpoint, status: int) -> None:
-        """Count one answer; `status` is 0 where there was none."""
+        """Count one answer; `status` is NO_ANSWER where there was none, and NOT_ASKED counts as nothing."""
+        if status == NOT_ASKED:
+            return
         if 200 <= status < 300 or status in _ALIVE:
             self._failures[endpoint] = 0
             self._report(endpoint, False)
@@ -107,6 +110,8 @@ def asker(path: str, key: str | None, headers: Mapping[str, str]) -> Ask:
 
 async def _exchange(endpoint: Endpoint, request: bytes) -> int:
     connection = await endpoint.pool.connect()
+    if isinstance(connection, Exhausted):
+        return NOT_ASKED
     if not isinstance(connection, Connection):
         return NO_ANSWER
     sink = _StatusOnly()

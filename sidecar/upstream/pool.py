@@ -18,11 +18,12 @@ import time
 from typing import Any
 
 from sidecar.clock import Ticker
-from sidecar.errors import Unreachable
+from sidecar.errors import Exhausted, Unreachable
 from sidecar.tasks import spawn
 from sidecar.upstream.balancer import Ewma
 from sidecar.upstream.connection import CLOSED, IDLE, Connection
 from sidecar.upstream.resolver import Resolver
+from sidecar.upstream.shortage import SHORTAGE, lack_of
 from sidecar.upstream.tls import ClientContext
 
 IDLE_LIMIT_S = 15.0
@@ -92,6 +93,10 @@ class Pool:
         outcome = await (self._open(hosts[0]) if len(hosts) == 1 else self._race(hosts))
         if isinstance(outcome, Connection):
             return outcome
+        lack = lack_of(outcome)
+        if lack is not None:
+            SHORTAGE.tell(lack, self._ticker.now_s)
+            return Exhausted(errno.errorcode[lack])
         return _translate(outcome, self.address.tls is not None)
 
     def keep(self, connection: Connection) -> None:
@@ -122,7 +127,7 @@ class Pool:
         """The first connection to any of the addresses, or what the best of the failures was."""
         waiting = list(reversed(hosts))
         running: set[asyncio.Task[Connection | Exception]] = set()
-        failure: Exception = OSError()
+        failure: Exception | None = None
         try:
             while waiting or running:
                 host = waiting.pop() if waiting else None
@@ -138,13 +143,16 @@ class Pool:
                     outcome = task.result()
                     if isinstance(outcome, Connection):
                         return outcome
-                    # A server that was reached says more than an address that was not.
-                    if not isinstance(failure, (ssl.SSLError, EOFError)):
+                    # A server that was reached says more than an address that was not, and either more than
+                    # what we lack: there may be no IPv6 here, and the server down on IPv4.
+                    if failure is None or not (
+                        isinstance(failure, (ssl.SSLError, EOFError)) or lack_of(outcome)
+                    ):
                         failure = outcome
         finally:
             for task in running:
                 self.abandon(task)
-        return failure
+        return failure or OSError()
 
     async def _open(self, host: str) -> Connection | Exception:
         """A connection to one address, TLS included, or why there is none."""

@@ -13,7 +13,7 @@ Refused are only those who wait, never a stream in progress:
 - *overloaded*: the queue is full. The place goes to whoever has more right to it: a newcomer pushes out the
   youngest of the lowest priority, or of the team with the longest line if its own is shorter by two.
 - *hopeless*: at the measured pace the requests ahead alone take longer than the deadline allows. Said at
-  once, so that the caller can go elsewhere. Nobody who would be next is hopeless: a slot may be free any
+  once, so that the request can go elsewhere. Nobody who would be next is hopeless: a slot may be free any
   moment.
 - *timeout*: the deadline passed all the same.
 

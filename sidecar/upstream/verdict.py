@@ -10,6 +10,8 @@
     400, content filter; any other 4xx; a 403
     of the model or a filter                  no           no       nothing; the caller sees it
     401, 403 for a key of ours                no           yes      nothing; parks the credential
+    no place in the provider's queue          no           yes, of other providers; nothing
+    nothing left to dial with, here           no           yes      nothing
 
 Only statuses, error codes and messages are read here. Whether another endpoint is left, whether waiting is
 worth it and whether the budget allows it is for those who know.
@@ -20,10 +22,22 @@ from typing import Any, Literal
 
 import orjson
 
-from sidecar.errors import ProxyError, Retry
+from sidecar.errors import Exhausted, ProxyError, Retry
 from sidecar.upstream.parking import Values, exhausted_for_s, retry_after_s
 
-Kind = Literal["good", "retry", "limited", "credential", "context", "caller", "timeout", "stale", "reset"]
+Kind = Literal[
+    "good",
+    "retry",
+    "limited",
+    "credential",
+    "context",
+    "caller",
+    "timeout",
+    "stale",
+    "reset",
+    "full",
+    "exhausted",
+]
 
 MAX_ERROR_BYTES = 64 * 1024
 
@@ -72,6 +86,8 @@ LIMITED = Verdict("limited", same=True, others=True)
 BAD_CREDENTIAL = Verdict("credential", others=True)
 TOO_LONG = Verdict("context", for_=True)
 CALLERS = Verdict("caller", for_=True)
+FULL = Verdict("full", others=True)
+EXHAUSTED = Verdict("exhausted", others=True)
 OURS = Verdict("caller")  # the sidecar's own doing: nothing is tried again, nobody is to blame
 
 _NO_RETRY, _REUSED_ONLY = Retry.NO, Retry.REUSED_ONLY
@@ -82,6 +98,7 @@ _FATES = {
     "upstream_reset": REFUSED,
     "upstream_timeout": SILENT,
     "connect_timeout": SILENT,
+    "overloaded": FULL,
     "draining": OURS,
 }
 
@@ -132,6 +149,8 @@ def _judge_error(error: ProxyError) -> Verdict:
         return STALE
     if error.retry is _NO_RETRY:
         return OURS
+    if isinstance(error, Exhausted):
+        return EXHAUSTED
     return _FATES.get(error.code, SERVER_FAILED)
 
 

@@ -1,12 +1,16 @@
-"""How many tokens a request will count as, before the provider has said so.
+"""How many tokens a request will count as, before the provider has said so, or where it never does.
 
 A token is about four bytes of English JSON, fewer of other languages, thousands of an image in base64. So
 each model has a running ratio of the input tokens its provider reported to the bytes that were sent, in
 which every answer weighs a tenth (an exponentially weighted average). One lie cannot turn it: what is
 reported counts only within bounds.
+
+A stream that was cut, or left by its caller, has had about a token for each of its events.
 """
 
 import math
+
+from sidecar.exchange import Usage
 
 TOKENS_PER_BYTE = 0.25  # until the first report
 WEIGHT = 0.1
@@ -38,3 +42,13 @@ class Estimator:
             if len(self._ratios) >= MAX_MODELS:
                 del self._ratios[next(iter(self._ratios))]
         self._ratios[model] = ratio + WEIGHT * (seen - ratio)
+
+
+def as_delivered(told: Usage | None, events: int, tokens_in: int) -> tuple[Usage, bool]:
+    """The tokens of a stream that did not tell all of them: what it told of so far, a token for each event at
+    least; and whether that is an estimate. `tokens_in` is the input as estimated."""
+    if told is None:
+        return Usage(tokens_in, events), True
+    if told.output >= events:
+        return told, False
+    return Usage(told.input, events, told.cached, told.reasoning), True

@@ -9,9 +9,10 @@ bounds, until they are mended. The file itself is `store`'s matter, its troubles
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sidecar.labels import ModelLabels
+from sidecar.usage.inquiry import Inquiry
 from sidecar.usage.rows import FIGURES, Entry, Labels, Row, Rows, bounded, count, merge
 from sidecar.usage.store import EmptyError, Spent, StoreError, spent
 from sidecar.usage.writer import MAX_ROWS, RETRY_S, Writer
@@ -41,6 +42,7 @@ class Ledger:
         self._wake = threading.Condition()
         self._is_closing = False
         self._thread: threading.Thread | None = None
+        self._inquiry: Inquiry | None = None
 
     @property
     def failures(self) -> int:
@@ -79,11 +81,13 @@ class Ledger:
         if now_s < self._next_flush_s and minute == self._minute:
             return
         self._next_flush_s = now_s + FLUSH_S
-        rows = {(self._minute, labels): row for labels, row in self._rows.items()}
+        rows = self._at_hand()
         self._rows = {}
         self._minute = minute
         if rows:
             with self._wake:
+                if self._inquiry is not None and self._inquiry.is_taken:
+                    self._inquiry.note(rows)
                 merge(self._handed, rows)
                 self._handed = bounded(self._handed, MAX_ROWS)  # only where the thread is stuck
                 self._wake.notify()
@@ -99,18 +103,31 @@ class Ledger:
             if self._thread.is_alive():
                 _log.error("usage ledger %s: the disk does not answer, the last usage is lost", self.path)
 
-    def spent(self, since_unix_s: float) -> list[Spent]:
-        """What the file says was spent since then, so that budgets outlive a restart; it reads the disk.
+    def spent(self, begins_unix_s: Sequence[float]) -> list[Spent]:
+        """What the file says was spent since each of these times, up to the next of them, so that budgets
+        outlive a restart; it reads the disk.
 
         Empty, with a log line, where the file cannot be read; a file that is not there yet is no news.
         """
         try:
-            return spent(self.path, int(since_unix_s) // 60)
+            return spent(self.path, _minutes(begins_unix_s))
         except EmptyError:
             return []
         except StoreError as error:
             _log.warning("usage ledger %s: budgets begin at 0: %s", self.path, error)
             return []
+
+    def ask(self, begins_unix_s: Sequence[float]) -> Inquiry:
+        """Have the thread find out the same, with what is not in the file yet. One at a time: a question
+        before this one is given up."""
+        inquiry = Inquiry(self.path, _minutes(begins_unix_s), self._at_hand)
+        with self._wake:
+            self._inquiry = inquiry
+            self._wake.notify()
+        return inquiry
+
+    def _at_hand(self) -> Rows:
+        return {(self._minute, labels): row for labels, row in self._rows.items()}
 
     # --- in the thread --------------------------------------------------------------------------------
 
@@ -118,10 +135,24 @@ class Ledger:
         is_last = False
         while not is_last:
             with self._wake:
-                if not self._handed and not self._is_closing:
+                if not self._handed and not self._is_closing and self._asked() is None:
                     # While the file cannot be written it is tried again without new rows, too.
                     self._wake.wait(RETRY_S if self._writer.is_degraded else None)
                 rows, self._handed = self._handed, {}
                 is_last = self._is_closing
+                inquiry = self._asked()
+                if inquiry is not None:
+                    inquiry.is_taken = True
             self._writer.write(rows, time.monotonic(), self._clock(), is_last=is_last)
+            if inquiry is not None:
+                inquiry.read(self._writer.waiting)
         self._writer.close()
+
+    def _asked(self) -> Inquiry | None:
+        """A question that is not taken yet."""
+        inquiry = self._inquiry
+        return None if inquiry is None or inquiry.is_taken else inquiry
+
+
+def _minutes(unix_s: Sequence[float]) -> list[int]:
+    return [int(second) // 60 for second in unix_s]

@@ -81,9 +81,9 @@ def notes(report: Report) -> list[str]:
         )
     if count := report.total.figures["unmetered"]:
         found.append(
-            f"{count} answers came without usage figures, so their cost is not known:"
-            f" {_named(report.unmetered_models)}. For streams, declare capabilities: [stream_usage] on the"
-            " provider if it has it."
+            f"{count} answers came without usage figures, or did not come to their end, so their cost is an"
+            f" estimate or not known: {_named(report.unmetered_models)}. For streams, declare capabilities:"
+            " [stream_usage] on the provider if it has it."
         )
     return found
 

@@ -40,8 +40,9 @@ class Entry:
 
     A request whose answer came in parts (a failed attempt that cost something, a stream that was resumed) is
     one entry for each part; `is_request` is true for the last, the one with the status. `attempts` is the
-    tries that this entry tells of. `usage` is None where the provider reported none, `cost_nano_usd` where
-    the model has no price; `price_version` is then "".
+    tries that this entry tells of. `usage` is None where there is none, `cost_nano_usd` where the model has
+    no price; `price_version` is then "". `is_unmetered`: the provider gave no figures, or not all; those that
+    stand here, if any, are an estimate.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class Entry:
         "duration_ms",
         "failed",
         "is_request",
+        "is_unmetered",
         "labels",
         "saved_nano_usd",
         "usage",
@@ -65,6 +67,7 @@ class Entry:
         duration_ms: int = 0,
         failed: bool = False,
         is_request: bool = True,
+        is_unmetered: bool = False,
     ) -> None:
         self.labels = labels
         self.usage = usage
@@ -74,6 +77,7 @@ class Entry:
         self.duration_ms = duration_ms
         self.failed = failed
         self.is_request = is_request
+        self.is_unmetered = is_unmetered
 
 
 def count(row: Row, entry: Entry) -> None:
@@ -84,12 +88,12 @@ def count(row: Row, entry: Entry) -> None:
         if entry.failed:
             row[1] += 1
     row[2] += entry.attempts
+    if entry.is_unmetered:
+        row[10] += 1
     usage = entry.usage
     if usage is None:
         if not entry.attempts:
             row[8] += entry.saved_nano_usd  # out of the cache
-        elif entry.labels[7] == 2 and entry.labels[3]:
-            row[10] += 1  # an answer of a model that came without figures: what it cost is not known
         return
     row[3] += usage.input
     row[4] += usage.output

@@ -12,7 +12,7 @@ database of something else, or of a newer version.
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -44,8 +44,11 @@ _ADD = f"""INSERT INTO usage VALUES ({", ".join("?" * (1 + len(LABELS) + len(FIG
     ON CONFLICT DO UPDATE SET
     {", ".join(f"{name} = max(-{_MAX}, min({_MAX}, {name} + excluded.{name}))" for name in FIGURES)}
 """  # noqa: S608  # made of the constants above
-_SPENT = """SELECT minute, team, "key", model, SUM(cost_nano_usd) FROM usage
-    WHERE minute >= ? AND cost_nano_usd <> 0 GROUP BY minute, team, "key", model"""
+# In two parts: in one, lies of providers could add up to more than 64 bits, and nothing could be read then.
+_PART = 10**9
+_SPENT = f"""SELECT CASE {{since}} END AS since, team, "key", model,
+    SUM(cost_nano_usd / {_PART}), SUM(cost_nano_usd % {_PART}) FROM usage
+    WHERE minute >= {{first}} AND cost_nano_usd <> 0 GROUP BY since, team, "key", model"""  # noqa: S608  # made of the constants above
 
 
 class StoreError(Exception):
@@ -61,7 +64,7 @@ class EmptyError(StoreError):
 
 
 class Spent(NamedTuple):
-    """What one caller spent on one model in one minute (Unix time / 60)."""
+    """What one caller spent on one model from one minute (Unix time / 60) to the next that was asked for."""
 
     minute: int
     team: str
@@ -181,11 +184,18 @@ def open_read_only(path: str) -> sqlite3.Connection:
     return connection
 
 
-def spent(path: str, since_minute: int) -> list[Spent]:
-    """What was spent from a minute on, by minute, team, key and model."""
+def spent(path: str, minutes: Sequence[int]) -> list[Spent]:
+    """What was spent from each of these minutes to the next of them, and from the last on, by team, key and
+    model."""
+    latest_first = sorted(minutes, reverse=True)
+    since = " ".join(f"WHEN minute >= {minute} THEN {minute}" for minute in latest_first)
     connection = open_read_only(path)
     try:
-        return [Spent(*row) for row in connection.execute(_SPENT, (since_minute,))]
+        rows = connection.execute(_SPENT.format(since=since, first=latest_first[-1]))
+        return [
+            Spent(minute, team, key, model, high * _PART + low)
+            for minute, team, key, model, high, low in rows
+        ]
     except sqlite3.Error as error:
         raise _explained(error) from None
     finally:

@@ -19,9 +19,22 @@ from collections.abc import Callable
 import httptools
 import orjson
 
+from sidecar.accounts import Accounts
+from sidecar.answer import Answer
+from sidecar.attempt import Attempt
+from sidecar.clock import Ticker
+from sidecar.config.load import parse
+from sidecar.exchange import Reply, Usage
 from sidecar.openai import read_call
+from sidecar.policy.callers import SHARED_BUCKET, Caller
+from sidecar.runtime import Runtime
 from sidecar.splice import duplicates, is_usual, replace_model
+from sidecar.telemetry.metrics import Metrics
+from sidecar.usage.ledger import Ledger
 from tests.bench import traffic
+from tests.routing.support import asking
+from tests.support.exchanges import finished
+from tests.support.running import ENVIRON, config_for
 
 Call = Callable[[], object]
 PARTS: dict[str, Callable[[], Call]] = {}
@@ -114,6 +127,39 @@ def _replace_model() -> Call:
     body = traffic.PLAIN_REQUEST
     document = orjson.loads(body)
     return lambda: replace_model(body, document, "another/model")
+
+
+@part("accounts: admit, reserve and settle, with limits, a budget and a ledger")
+def _accounts() -> Call:
+    tree = config_for(
+        "http://p.example/v1",
+        models={"m": {"provider": "p", "price": {"input": 1.0, "output": 10.0}}},
+        tiers={"standard": {"requests_per_minute": 10**9, "tokens_per_minute": 10**15}},
+        budgets=[{"name": "b", "usd": 10**9}],
+    )
+    config = parse(orjson.dumps(tree), ENVIRON).config
+    runtime = Runtime(Ticker(), Metrics("0"), "team")
+    runtime.apply(config)
+    plan = runtime.snapshot.router.plan(*asking("m"))
+    call = read_call(traffic.PLAIN_REQUEST)
+    if plan is None or isinstance(call, Reply):
+        raise ValueError("no such request")
+    call.kind = "chat"
+    accounts, caller = Accounts(config, Ledger("/nowhere")), Caller("team", "standard", 0, SHARED_BUCKET)
+    x = finished(body=traffic.PLAIN_REQUEST, bytes_received=400, started_s=1e12)
+    answer = Answer.__new__(Answer)
+    answer.status, answer.is_whole = 200, True
+
+    def request() -> None:
+        attempt = Attempt()
+        x.usage, x.cost_nano_usd = Usage(100, 50), None
+        accounts.admit(x, attempt, caller, call, plan, 1.0)
+        if attempt.account is not None:
+            accounts.reserve(attempt.account, call, plan)
+        attempt.answer = attempt.under_way = answer
+        accounts.settle(x, attempt, 1e12)
+
+    return request
 
 
 def nanoseconds(call: Call) -> float:

@@ -14,8 +14,8 @@ PROMPTS = 100_000
 PAIRS = ("prompt_pairs", "foreign_pairs", "hostile_pairs", "blind_pairs")
 MIN_RECALL = 0.75
 # Hostile ones mislead: most of those that one answer serves are further apart than what people send. Blind
-# ones were written by somebody who had seen neither rules nor pairs, and no rule is to be tuned on them: their
-# recall is a figure, not a floor.
+# ones were written by somebody who had seen neither rules nor pairs, and no rule is to be tuned on them. So
+# their recall is a figure, not a floor.
 WITHOUT_FLOOR = ("hostile_pairs", "blind_pairs")
 THRESHOLDS = (0.90, 0.95, 0.97)
 # Of the pairs with different answers, so many may be served by meaning.

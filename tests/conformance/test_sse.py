@@ -170,6 +170,13 @@ GOOD_STREAMS = {
     "[DONE] and no finish reason": events(TEXT, DONE),
     "no blank line behind [DONE]": events(TEXT, STOP) + b"data: [DONE]\n",
     "blank lines": b"\n\n" + events(TEXT) + b"\n\n\n" + events(STOP, DONE) + b"\n",
+    "finish reasons that say nothing": events(
+        chunk({"role": "assistant"}, ""), chunk({"content": "Hi"}, "null"), STOP, DONE
+    ),
+    "nested deeply, with a name": b"event: x\ndata: "
+    + chunk({"content": "Hi"}).replace(b"null", b"null," + b'"x":' + b"[" * 300 + b"]" * 300)
+    + b"\n\n"
+    + events(STOP, DONE),
     "the provider's own error": events(TEXT, b'{"error":{"message":"overloaded"}}'),
 }
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sidecar.fleet.bucket import BucketLease
 from sidecar.fleet.lease import DRY_PERIODS, LEASE_PERIODS, USABLE_PERIODS, Grant
 from tests.fleet.support import START_S, bucket, budget, standing, take_all, told
 
@@ -227,6 +228,34 @@ def test_with_no_time_to_ask_the_share_stands_in_until_the_report_and_all_of_it_
     assert take_all(lease, START_S) == 6
     assert lease.report(START_S).used == 6
     assert not lease.take(START_S + 30.0)
+
+
+def test_who_asked_in_vain_borrows_from_the_share_and_others_go_on_asking() -> None:
+    lease = bucket(standing(expected=10))
+    told(lease, START_S, available=60)
+    assert lease.borrow(START_S, 4)
+    assert not lease.take(START_S, 5)
+    assert lease.take(START_S, 4)
+    assert not lease.take(START_S)  # the share has 2, which are not for everybody
+    assert not lease.borrow(START_S, 3)
+    assert lease.report(START_S).used == 4
+
+
+@pytest.mark.parametrize("make", [bucket, budget])
+def test_of_a_limit_that_is_used_up_there_is_nothing_to_borrow(make: type) -> None:
+    lease = make(standing(expected=10))
+    told(lease, START_S, available=0)
+    assert not lease.borrow(START_S, 1)
+    assert lease.remaining(START_S) == 0
+    if isinstance(lease, BucketLease):
+        assert lease.wait_s(START_S) == 1.0  # as the fleet refills, not as the share does
+
+
+def test_what_is_at_hand_need_not_be_borrowed() -> None:
+    lease = bucket(standing(expected=10))
+    told(lease, START_S, granted=5, own=5, available=55)
+    assert lease.borrow(START_S, 5)
+    assert lease.share is None
 
 
 @pytest.mark.parametrize("make", [bucket, budget])

@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import orjson
 import pytest
+from aiohttp import web
 
 from sidecar.demo.provider import DemoProvider
 from tests.support.demo import QUESTION, STREAM, Tap
@@ -130,6 +131,45 @@ async def test_an_open_stream_gets_the_error_event_and_a_broken_connection(
         assert "Traceback" not in process.errors
     await until(lambda: provider.open_connections == 0)
     assert provider.cancelled == 1
+
+
+@pytest.mark.parametrize("how", ["drain.max", "interrupt"])
+async def test_a_websocket_is_told_on_both_sides_and_logged_as_drained(tmp_path: Path, how: str) -> None:
+    closed: list[int | None] = []
+
+    async def echo(request: web.BaseRequest) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            await socket.send_str(message.data)
+        closed.append(socket.close_code)
+        return socket
+
+    server = web.ServerRunner(web.Server(echo, access_log=None), shutdown_timeout=0.1)
+    await server.setup()
+    await web.TCPSite(server, "127.0.0.1", 0).start()
+    log = tmp_path / "access.log"
+    tree = config_for(
+        f"http://127.0.0.1:{server.addresses[0][1]}/v1",
+        drain={"min": "0s", "max": "200ms" if how == "drain.max" else "20s"},
+        telemetry={"access_log": str(log)},
+    )
+    async with (
+        sidecar_process(write_config(tmp_path / "config", tree)) as process,
+        aiohttp.ClientSession() as session,
+        session.ws_connect(f"{process.url}/realtime") as caller,
+    ):
+        await caller.send_str("hello")
+        assert await caller.receive_str(timeout=5) == "hello"
+        process.send(signal.SIGINT if how == "interrupt" else signal.SIGTERM)
+        message = await caller.receive(timeout=5)
+        assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001)
+        assert await process.exit_code(within_s=5) == 0
+        assert "Traceback" not in process.errors
+    await until(lambda: closed == [1001])
+    await server.cleanup()
+    (line,) = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    assert (line["path"], line["status"], line["flags"]) == ("/v1/realtime", 101, "DR")
 
 
 async def test_sigint_on_an_idle_sidecar_is_a_clean_end(provider: DemoProvider, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import random
+import time
 from itertools import pairwise
 from typing import Any
 
@@ -356,3 +357,17 @@ async def test_a_path_prefix_of_the_endpoint_stands_for_v1() -> None:
         async with running(config_for(provider.url.replace("/v1", "/openai/deploy"))) as sidecar:
             await ask(sidecar.port, post(BODY))
         assert provider.requests[0].startswith(b"POST /openai/deploy/chat/completions HTTP/1.1\r\n")
+
+
+async def test_the_time_a_caller_takes_for_its_body_is_not_the_sidecars_own(sidecar: Running) -> None:
+    head, _, body = post(BODY).partition(b"\r\n\r\n")
+    async with client(sidecar.port) as caller:
+        caller.send(head + b"\r\n\r\n" + body[:1])
+        began_s = time.monotonic()
+        await asyncio.sleep(0.3)
+        waited_ms = (time.monotonic() - began_s) * 1e3
+        caller.send(body[1:])
+        answer = await caller.answer()
+    timing = answer.head.get("server-timing")
+    assert timing is not None
+    assert 0 < float(timing.removeprefix("sidecar;dur=").partition(",")[0]) < waited_ms / 2

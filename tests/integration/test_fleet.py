@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 from sidecar.commands import usage
+from sidecar.commands.key import hash_of
 from sidecar.config.load import parse
 from sidecar.config.problems import ConfigError
 from sidecar.demo.provider import DemoProvider
@@ -185,6 +186,46 @@ async def test_what_a_fleet_has_spent_outlives_a_sidecar(redis: RedisServer, pro
     async with two(redis, tree) as (fresh, _):
         assert statuses(await ask_in_turn((fresh,), 1, model="Pro/demo", max_tokens=20)) == [200]
         assert spent_usd(fresh) >= spent
+
+
+# --- somebody else was faster ---
+
+
+@pytest.mark.parametrize("model", ["demo", "Pro/demo"], ids=["limit", "budget"])
+async def test_who_waited_for_a_lease_and_finds_it_taken_is_let_in(
+    redis: RedisServer, provider: DemoProvider, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    """Of a limit that nobody has used: a request that comes right after the answer of Redis has all of it."""
+    tree = budgeted(provider, 100.0)
+    if model == "demo":
+        tree["tiers"] = {"standard": {"requests_per_minute": 6000, "tokens_per_minute": 1_000_000}}
+    async with two(redis, tree) as (one, _):
+        leases = leases_of(one)
+        release, taken = leases._release, 0
+
+        def after_somebody(waiters: Any) -> None:
+            nonlocal taken
+            for lease in tuple(leases._standing.active) if waiters else ():
+                taken += lease.take(time.monotonic(), max(1, lease.held))
+            release(waiters)
+
+        monkeypatch.setattr(leases, "_release", after_somebody)
+        assert statuses(await ask_in_turn((one,), 3, model=model, max_tokens=20)) == [200] * 3
+        assert taken
+
+
+async def test_a_burst_at_limits_that_nobody_has_used_is_let_in(
+    redis: RedisServer, provider: DemoProvider
+) -> None:
+    tree = budgeted(provider, 100.0, per="key")
+    tree["tiers"] = {"standard": {"requests_per_minute": 6000}}
+    tree["keys"] = [{"id": f"k{number}", "hash": hash_of(f"key{number}")} for number in range(20)]
+    body = orjson.dumps({**QUESTION, "model": "Pro/demo", "max_tokens": 20})
+    async with two(redis, tree) as (one, _):
+        for number in range(20):
+            request = post(body, headers=f"Authorization: Bearer key{number}\r\n", close=False)
+            answers = await asyncio.gather(*(ask(one.port, request) for _ in range(6)))
+            assert statuses(answers) == [200] * 6
 
 
 # --- Redis away ---

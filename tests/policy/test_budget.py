@@ -448,6 +448,78 @@ def test_a_budget_of_another_window_or_of_others_begins_anew(other: str) -> None
     assert set(stands(budgets).values()) == {(0, 0)}
 
 
+KNOWN = ("name: b, usd: 10", 'name: pro, usd: 5, window: hour, models: ["Pro/*"]')
+
+
+@pytest.mark.parametrize(
+    ("entries", "begins_s"),
+    [
+        (KNOWN, []),
+        (("name: b, usd: 20, soft: 0.5, at_limit: downgrade",), []),
+        (("name: c, usd: 10",), [DAY_BEGINS_S]),
+        (("name: b, usd: 10, per: all",), [DAY_BEGINS_S]),
+        (("name: b, usd: 10, window: never",), [0]),
+        (('name: pro, usd: 5, window: hour, models: ["Pro/*", other]',), [NOW_S - NOW_S % HOUR_S]),
+    ],
+    ids=["same", "figures", "name", "per", "window", "models"],
+)
+def test_after_a_reload_the_ledger_is_asked_for_what_is_not_known_here(
+    entries: tuple[str, ...], begins_s: list[float]
+) -> None:
+    budgets = budgets_of(*KNOWN)
+    assert budgets.begins_unix_s(config(*entries), NOW_S)  # nobody has given its word yet
+    budgets.restore([], NOW_S)
+    assert budgets.begins_unix_s(config(*entries), NOW_S) == begins_s
+
+
+def test_after_a_reload_the_ledgers_word_is_for_new_budgets_only() -> None:
+    budgets = budgets_of("name: b, usd: 10", "name: pro, usd: 10, models: [Pro/x]")
+    budgets.restore([], NOW_S)
+    spend(budgets, 1)
+    spend(budgets, 2, model="m")
+    budgets.configure(config("name: b, usd: 10", "name: pro, usd: 10, models: [m]", "name: c, usd: 10"))
+    # Somebody else writes the same file.
+    budgets.restore([row(1), row(2, model="m"), row(4, model="m")], NOW_S)
+    assert stands(budgets) == {("b", "red"): (3, 0), ("pro", "red"): (6, 0), ("c", "red"): (7, 0)}
+
+
+def test_other_models_never_make_what_is_spent_less() -> None:
+    budgets = budgets_of("name: b, usd: 10")
+    budgets.restore([], NOW_S)
+    spend(budgets, 5)
+    budgets.configure(config("name: b, usd: 10, models: [m]"))
+    budgets.restore([row(1, model="m")], NOW_S)
+    assert stands(budgets) == {("b", "red"): (5, 0)}
+
+
+def test_what_is_under_way_over_a_reload_is_charged_once_to_each_budget_that_counts_it_then() -> None:
+    budgets = budgets_of("name: a, usd: 10", "name: b, usd: 10")
+    open_ = reserved(reserve(budgets, 4))
+    budgets.configure(
+        config("name: b, usd: 10", "name: c, usd: 10, per: all", "name: d, usd: 1, models: [m]")
+    )
+    open_.settle(usd(3), NOW_S)
+    budgets.charge(open_.budgets, ANN, "Pro/x", usd(3), NOW_S)
+    assert stands(budgets) == {("b", "red"): (3, 0), ("c", ""): (3, 0)}
+    # One that came when there was no budget at all.
+    budgets.charge((), EVE, "m", usd(2), NOW_S)
+    assert stands(budgets) == {
+        ("b", "red"): (3, 0),
+        ("b", "blue"): (2, 0),
+        ("c", ""): (5, 0),
+        ("d", "blue"): (2, 0),
+    }
+
+
+def test_what_is_charged_late_is_charged_to_the_window_in_which_it_ended() -> None:
+    told = Told()
+    budgets = budgets_of("name: b, usd: 10, window: hour", told=told)
+    spend(budgets, 1)
+    budgets.charge((), ANN, "m", usd(9), NOW_S + HOUR_S)
+    assert stands(budgets, NOW_S + HOUR_S) == {("b", "red"): (9, 0)}
+    assert len(told) == 1
+
+
 # --- a restart -------------------------------------------------------------------------------------------
 
 
@@ -507,10 +579,14 @@ def test_rows_that_give_money_back_do_not() -> None:
     assert stands(budgets) == {("b", "red"): (2, 0)}
 
 
-def test_the_ledger_is_asked_as_far_back_as_the_first_window_reaches() -> None:
-    assert budgets_of().since_unix_s(NOW_S) is None
-    assert budgets_of("name: a, usd: 1, window: hour", "name: b, usd: 1").since_unix_s(NOW_S) == DAY_BEGINS_S
-    assert budgets_of("name: a, usd: 1, window: never", "name: b, usd: 1").since_unix_s(NOW_S) == 0
+def test_the_ledger_is_asked_for_the_windows_that_run() -> None:
+    hour_begins_s = NOW_S - NOW_S % HOUR_S
+    for entries, begins_s in (
+        ((), []),
+        (("name: a, usd: 1, window: hour", "name: b, usd: 1"), [DAY_BEGINS_S, hour_begins_s]),
+        (("name: a, usd: 1, window: never", "name: b, usd: 1", "name: c, usd: 2"), [0, DAY_BEGINS_S]),
+    ):
+        assert budgets_of(*entries).begins_unix_s(config(*entries), NOW_S) == begins_s
 
 
 def test_without_a_ledger_a_restart_forgets() -> None:

@@ -121,11 +121,23 @@ def test_tokens_are_those_the_provider_reported() -> None:
     assert dict(values(metrics, "sidecar_tokens_total", "direction")) == {("input",): 101, ("output",): 9}
 
 
-@pytest.mark.parametrize(("flag", "count"), [("SD", 1), ("SE", 1), ("-", 0), ("DC", 0)])
-def test_streams_that_died_are_counted_and_those_left_are_not(flag: str, count: int) -> None:
+@pytest.mark.parametrize(
+    ("flag", "count"),
+    [("UC", 1), ("UPE", 1), ("UT", 1), ("SD", 1), ("SE", 1), ("-", 0), ("DC", 0)],
+)
+def test_streams_that_died_are_failures_and_those_left_are_not(flag: str, count: int) -> None:
     metrics = Metrics("1")
-    metrics.finished(finished(flag=flag), 10.5)
+    metrics.finished(finished(flag=flag, first_token_s=0.1), 10.5)
     assert [value for _, value in values(metrics, "sidecar_streams_cut_total")] == [count]
+    assert metrics.errors == count
+
+
+@pytest.mark.parametrize(("flag", "status"), [("FT", 504), ("UC", 503), ("UC", 200)])
+def test_a_failure_is_no_cut_stream_where_none_had_begun(flag: str, status: int) -> None:
+    metrics = Metrics("1")
+    metrics.finished(finished(flag=flag, status=status), 10.5)
+    assert [value for _, value in values(metrics, "sidecar_streams_cut_total")] == [0]
+    assert metrics.errors == 1
 
 
 # --- bounds ---

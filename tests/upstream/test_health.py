@@ -5,10 +5,10 @@ import asyncio
 import pytest
 
 from sidecar.config.model import HealthCheck
-from sidecar.errors import Unreachable
+from sidecar.errors import Exhausted, Unreachable
 from sidecar.upstream.connection import Connection
 from sidecar.upstream.endpoint import Endpoint
-from sidecar.upstream.health import NO_ANSWER, Ask, HealthChecker, asker
+from sidecar.upstream.health import NO_ANSWER, NOT_ASKED, Ask, HealthChecker, asker
 from tests.support.manual_clock import ManualClock
 from tests.support.upstream import Provider, endpoint_on
 
@@ -90,6 +90,19 @@ async def test_failures_with_a_success_between_them_are_not_in_a_row(stage: Stag
         stage.status[stage.bad] = status
         await stage.run(1)
     assert stage.out[stage.bad] is False
+
+
+async def test_who_could_not_be_asked_has_neither_failed_nor_answered(stage: Stage) -> None:
+    for status in (500, 500, *[NOT_ASKED] * 5):
+        stage.status[stage.bad] = status
+        await stage.run(1)
+    assert stage.bad not in stage.out
+    stage.status[stage.bad] = 500
+    await stage.run(1)
+    assert stage.out[stage.bad] is True
+    stage.status[stage.bad] = NOT_ASKED
+    await stage.run(1)
+    assert stage.out[stage.bad] is True
 
 
 async def test_who_does_not_answer_in_time_has_failed_and_holds_up_nobody(stage: Stage) -> None:
@@ -190,6 +203,13 @@ async def test_an_answer_that_is_not_whole_is_none(monkeypatch: pytest.MonkeyPat
 async def test_an_endpoint_that_cannot_be_dialled_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     check = Dialled(monkeypatch, asker("/models", None, {}), Unreachable("The provider refused."))
     assert await check.task == NO_ANSWER
+
+
+async def test_where_the_sidecar_has_nothing_to_dial_with_nobody_was_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check = Dialled(monkeypatch, asker("/models", None, {}), Exhausted("EMFILE"))
+    assert await check.task == NOT_ASKED
 
 
 async def test_a_check_given_up_closes_its_connection(monkeypatch: pytest.MonkeyPatch) -> None:

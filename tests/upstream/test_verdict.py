@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.errors import ProxyError, Retry, Unreachable
+from sidecar.errors import Exhausted, ProxyError, Retry, Unreachable, overloaded
 from sidecar.upstream.verdict import MAX_ERROR_BYTES, Verdict, judge
 
 WALL_S = 1_700_000_000.0
@@ -59,6 +59,8 @@ CONTEXT = ("context", False, False, False, True)
 CALLER = ("caller", False, False, False, True)
 CREDENTIAL = ("credential", False, True, False, False)
 NOTHING = ("caller", False, False, False, False)
+FULL = ("full", False, True, False, False)
+EXHAUSTED = ("exhausted", False, True, False, False)
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 302, 304])
@@ -85,6 +87,11 @@ def test_a_refused_or_reset_connection_moves_on_and_counts(error: ProxyError) ->
 def test_a_stale_connection_costs_nobody_anything() -> None:
     error = ProxyError("UC", 503, "upstream_reset", "closed before it answered", Retry.REUSED_ONLY)
     assert facts(broke(error)) == STALE
+
+
+def test_what_was_not_sent_for_want_of_a_place_here_goes_elsewhere_and_counts_against_nobody() -> None:
+    assert facts(broke(overloaded(2.0))) == FULL
+    assert facts(broke(Exhausted("EMFILE"))) == EXHAUSTED
 
 
 # --- 500 502 503 504 529, an HTML or empty 200 ---------------------------------------------------------

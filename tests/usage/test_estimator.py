@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.usage.estimator import MAX_MODELS, MAX_RATIO, MIN_RATIO, Estimator
+from sidecar.exchange import Usage
+from sidecar.usage.estimator import MAX_MODELS, MAX_RATIO, MIN_RATIO, Estimator, as_delivered
+from tests.support.documents import figures
 
 
 def test_a_token_is_four_bytes_until_somebody_says_otherwise() -> None:
@@ -55,3 +57,24 @@ def test_models_without_end_do_not_fill_the_memory() -> None:
     assert len(estimator._ratios) == MAX_MODELS
     assert estimator.estimate("m0", 1000) == 250
     assert estimator.estimate(f"m{MAX_MODELS}", 1000) > 250
+
+
+# --- streams ---
+
+
+@pytest.mark.parametrize(
+    ("told", "events", "tokens", "is_estimate"),
+    [
+        (None, 21, (30, 21, 0, 0), True),
+        (None, 0, (30, 0, 0, 0), True),
+        (Usage(1000, 300), 3, (1000, 300, 0, 0), False),
+        (Usage(1000, 3), 3, (1000, 3, 0, 0), False),
+        # Anthropic's first event has the input and one token of the output.
+        (Usage(1000, 1, 900), 40, (1000, 40, 900, 0), True),
+    ],
+)
+def test_a_stream_that_did_not_tell_all_has_had_a_token_for_each_event_at_least(
+    told: Usage | None, events: int, tokens: tuple[int, ...], is_estimate: bool
+) -> None:
+    usage, is_guessed = as_delivered(told, events, tokens_in=30)
+    assert (figures(usage), is_guessed) == (tokens, is_estimate)

@@ -160,20 +160,20 @@ def test_what_was_spent_outlives_a_restart(path: Path) -> None:
     first.record(entry(labels(key="other"), cost=8))
     first.close()
     second = ledger_of(path)
-    assert second.spent(UNIX_S) == [Spent(MINUTE, "t", "k", "m", 7), Spent(MINUTE, "t", "other", "m", 8)]
-    assert second.spent(UNIX_S + 60) == []
+    assert second.spent([UNIX_S]) == [Spent(MINUTE, "t", "k", "m", 7), Spent(MINUTE, "t", "other", "m", 8)]
+    assert second.spent([UNIX_S + 60]) == []
 
 
 def test_a_file_that_cannot_be_read_begins_budgets_at_nothing_and_says_so(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path.write_bytes(b"this is no database" * 500)
-    assert ledger_of(path).spent(0.0) == []
+    assert ledger_of(path).spent([0.0]) == []
     assert len(caplog.records) == 1 and "budgets begin at 0" in caplog.text
 
 
 def test_a_file_that_is_not_there_yet_is_no_news(path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert ledger_of(path).spent(0.0) == []
+    assert ledger_of(path).spent([0.0]) == []
     assert caplog.records == []
 
 

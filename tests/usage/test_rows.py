@@ -2,7 +2,6 @@
 
 import copy
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -77,13 +76,16 @@ def test_what_is_free_is_priced_and_no_tokens_need_no_price() -> None:
     assert "unpriced" not in counted(Entry(labels(), Usage(0, 0), None))
 
 
-def test_an_answer_of_a_model_without_figures_is_unmetered() -> None:
-    assert counted(Entry(labels(), None, None)) == {"requests": 1, "attempts": 1, "unmetered": 1}
+def test_what_has_no_figures_or_estimated_ones_is_unmetered() -> None:
+    none = Entry(labels(), None, None, is_unmetered=True)
+    assert counted(none) == {"requests": 1, "attempts": 1, "unmetered": 1}
+    found = counted(Entry(labels(), Usage(10, 5), 150, is_unmetered=True))
+    assert (found["unmetered"], found["cost_nano_usd"], found["output_tokens"]) == (1, 150, 5)
 
 
-@pytest.mark.parametrize("named", [labels(status_class=5), labels(status_class=4), labels(model="")])
-def test_an_error_and_a_page_without_a_model_need_no_figures(named: tuple[object, ...]) -> None:
-    assert "unmetered" not in counted(Entry(named, None, None, failed=True))  # type: ignore[arg-type]
+def test_what_has_all_its_figures_or_needs_none_is_not() -> None:
+    assert "unmetered" not in counted(Entry(labels(), Usage(10, 5), 150))
+    assert "unmetered" not in counted(Entry(labels(status_class=5), None, None, failed=True))
 
 
 # --- sums ---

@@ -218,13 +218,27 @@ def test_a_store_knows_when_its_file_is_gone(path: Path) -> None:
 # --- reading ---
 
 
-def test_what_was_spent_is_told_by_minute_and_caller(path: Path) -> None:
-    made(path, one(5), one(6), one(1, MINUTE - 1), one(7, key="other"), one(0, MINUTE + 1))
-    assert spent(str(path), MINUTE) == [
-        Spent(MINUTE, "t", "k", "m", 11),
+def test_what_was_spent_is_told_by_caller_from_each_minute_asked_for_to_the_next(path: Path) -> None:
+    made(
+        path, one(5), one(6), one(1, MINUTE - 1), one(7, key="other"), one(0, MINUTE + 1), one(2, MINUTE + 9)
+    )
+    assert spent(str(path), [MINUTE]) == [
+        Spent(MINUTE, "t", "k", "m", 13),
         Spent(MINUTE, "t", "other", "m", 7),
     ]
-    assert len(spent(str(path), 0)) == 3
+    assert spent(str(path), [MINUTE + 1, 0, MINUTE]) == [
+        Spent(0, "t", "k", "m", 1),
+        Spent(MINUTE, "t", "k", "m", 11),
+        Spent(MINUTE, "t", "other", "m", 7),
+        Spent(MINUTE + 1, "t", "k", "m", 2),
+    ]
+    assert spent(str(path), [MINUTE + 10]) == []
+
+
+def test_lies_that_add_up_to_more_than_64_bits_are_told_exactly(path: Path) -> None:
+    made(path, *(one(10**18, MINUTE + minute) for minute in range(100)), one(7))
+    assert spent(str(path), [0]) == [Spent(0, "t", "k", "m", 100 * MAX_FIGURE)]
+    assert 100 * MAX_FIGURE > 2**63
 
 
 def test_readers_see_what_is_committed_while_a_writer_is_at_work(path: Path) -> None:
@@ -232,7 +246,7 @@ def test_readers_see_what_is_committed_while_a_writer_is_at_work(path: Path) -> 
     writer = sqlite3.connect(path, isolation_level=None)
     writer.execute("BEGIN IMMEDIATE")
     writer.execute("UPDATE usage SET cost_nano_usd = 1000")
-    assert [line.cost_nano_usd for line in spent(str(path), 0)] == [5]
+    assert [line.cost_nano_usd for line in spent(str(path), [0])] == [5]
     writer.close()
 
 
@@ -247,7 +261,7 @@ def test_a_reader_cannot_write(path: Path) -> None:
 @pytest.mark.parametrize("name", ["usage db?mode=rw#1%20.db", "河.db", ":memory:"])
 def test_a_name_with_signs_of_a_url_is_a_name(tmp_path: Path, name: str) -> None:
     made(tmp_path / name, one(5))
-    assert [line.cost_nano_usd for line in spent(str(tmp_path / name), 0)] == [5]
+    assert [line.cost_nano_usd for line in spent(str(tmp_path / name), [0])] == [5]
 
 
 @pytest.mark.parametrize(
