@@ -134,6 +134,7 @@ class _Explanation:
         if isinstance(call, Reply):
             self._refuse(call)
             return ""
+        call.kind = KINDS[self._question.path]
         x = self._exchange(caller, call)
         self._shown["model"] = call.model
         plan = self._plan(call, x)

@@ -54,13 +54,13 @@ class Quote:
         tariff = None if price is None else Tariff(price)
         call = self._call
         return worst_case_nano_usd(
-            tariff, self._tokens_in, call.max_output, candidate.max_output, call.choices
+            tariff, self._tokens_in, call.max_output, candidate.max_output, call.generated
         )
 
     def admission(self, first: Candidate) -> Admission | None:
         """What the limits say of a request that begins with this model; None without limits."""
         call, caller = self._call, self._caller
-        output = most_output(call.max_output, first.max_output, call.choices)
+        output = most_output(call.max_output, first.max_output, call.generated)
         # A key decides only where it goes to the provider that knows it.
         counted = caller.unforwarded if first.provider.has_own_key else caller
         return self._accounts.limiter.peek(counted, self._tokens_in + output, self._now_s)

@@ -259,10 +259,10 @@ def _record_of(x: Exchange, attempt: Attempt, lookup: Lookup) -> Record | Unfit:
         return Unfit("cut")
     if target.candidate is not lookup.candidate:
         return Unfit("fallback")
-    if attempt.parts:
-        return Unfit("resumed")
     if answer.mode is STREAM:
-        if answer.recording is None or answer.reader is None or answer.reader.failed:
+        if answer.recording is None:  # what goes on from another answer has none
+            return Unfit("resumed")
+        if answer.reader is None or answer.reader.failed:
             return Unfit("failed")
         return answer.recording.end()
     # One that was too large to be held was passed on.

@@ -310,3 +310,13 @@ async def test_a_fault_of_the_cache_fails_no_request(
         assert all(told.endswith(b"data: [DONE]\n\n") for _, told in answers)
     await until(lambda: cached.sidecar.metrics.requests == 6)
     assert cached.sidecar.metrics.in_flight == 0
+
+
+async def test_a_good_answer_after_a_failed_try_is_kept(
+    provider: DemoProvider, http: aiohttp.ClientSession
+) -> None:
+    async with running(config_for(provider.url, cache={})) as here:
+        for stream in (False, True):
+            provider.scenario.update({"fail_next": 1})
+            await post(http, here, body(f"Is {stream} a word?", stream=stream))
+            assert "hit" in await status(http, here, body(f"Is {stream} a word?"))
