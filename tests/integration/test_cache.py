@@ -315,7 +315,7 @@ async def test_a_fault_of_the_cache_fails_no_request(
 async def test_a_good_answer_after_a_failed_try_is_kept(
     provider: DemoProvider, http: aiohttp.ClientSession
 ) -> None:
-    async with running(config_for(provider.url, cache={})) as here:
+    async with running(config_for(provider.url, provider={"retry": {"attempts": 2}}, cache={})) as here:
         for stream in (False, True):
             provider.scenario.update({"fail_next": 1})
             await post(http, here, body(f"Is {stream} a word?", stream=stream))
