@@ -319,4 +319,4 @@ async def test_a_good_answer_after_a_failed_try_is_kept(
         for stream in (False, True):
             provider.scenario.update({"fail_next": 1})
             await post(http, here, body(f"Is {stream} a word?", stream=stream))
-            assert "hit" in await status(http, here, body(f"Is {stream} a word?"))
+            assert "hit" in await status(http, here, body(f"Is {stream} a word?", stream=stream))
