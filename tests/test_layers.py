@@ -36,7 +36,10 @@ SYNCHRONOUS = (
     *("fleet.lease", "fleet.bucket", "fleet.budget", "fleet.share", "fleet.batch", "fleet.totals"),
     *("explain", "standing", "quote"),
     *(f"cache.{name}" for name in ("canonical", "english", "volatile", "wording", "eligibility", "key")),
-    *(f"cache.{name}" for name in ("capitals", "courtesies", "languages", "names", "questions", "verbs")),
+    *(
+        f"cache.{name}"
+        for name in ("capitals", "courtesies", "languages", "names", "questions", "verbs", "wordlists")
+    ),
     *(
         f"cache.{name}"
         for name in ("control", "recording", "replay", "store", "answers", "flight", "outlook")

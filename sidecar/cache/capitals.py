@@ -19,13 +19,9 @@ from sidecar.cache.names import (
     SECOND,
 )
 from sidecar.cache.verbs import ASKED, ASKED_BEFORE, OBJECTS
+from sidecar.cache.wordlists import listed
 
 _ENDS = (".", "?", "!")
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
 
 _PEOPLE = "I i you we they he she it"
 _BEFORE = {
@@ -45,30 +41,30 @@ _BEFORE = {
     "will": _PEOPLE,
     "you": "are were can have",
 }
-_ALWAYS = _words(
+_ALWAYS = listed(
     """how what why when where which who whose is are was were does did should could would define if my
     please please, kindly suggest the there these this what's who's where's how's when's"""
 )
 # By how it is written with a capital: in small letters, and the words of which one must come next, if any.
 _FIRST: dict[str, tuple[str, frozenset[str]]] = {
-    **{word.capitalize(): (word, _words("")) for word in ASKED | _ALWAYS},
-    **{word.capitalize(): (word, _words(then)) for word, then in _BEFORE.items()},
+    **{word.capitalize(): (word, listed("")) for word in ASKED | _ALWAYS},
+    **{word.capitalize(): (word, listed(then)) for word, then in _BEFORE.items()},
 }
 # Contractions that only a person has.
 _PERSON = {"I'm": "i'm", "I've": "i've", "I'd": "i'd", "I'll": "i'll"}
 # Where one of these is, "i" may be an index, a unit or a number.
-OF_INDEX = _words(
+OF_INDEX = listed(
     """loop loops index indices array arrays variable variables iteration iterator matrix matrices vector
     vectors identity current currents imaginary complex real equation formula squared square root sum
     sigma integral exponent power multiply multiplied divide divided plus minus equal equals zero one
     value values voltage resistance circuit field magnetic j k n v x y z"""
 )
 # Before "I" one of these, after it a verb without its s: a person, as one says that an index "needs".
-_CLAUSES = _words(
+_CLAUSES = listed(
     """after as because before but everything how if once since so than that though unless until what
     whatever when where whether which while who whom why"""
 )
-_VERBS = _words(
+_VERBS = listed(
     """accept add agree apply ask bake believe book borrow bring build buy call care change check choose
     clean click close come connect contact convert cook copy create decide delete deserve download draw
     drink drive earn eat enter feel fill find finish fix forget get give go hate hear help hire hold hope
@@ -79,10 +75,10 @@ _VERBS = _words(
     wait wake walk watch wear wish work write am have need want don't haven't think understand ate bought
     deleted forgot lost ordered paid received"""
 )
-_OWN_VERBS = _words("am have need want don't haven't think understand bought forgot paid")
+_OWN_VERBS = listed("am have need want don't haven't think understand bought forgot paid")
 # After these all things say "i start": only what people alone do then.
-_MODALS = _words("can could should would will may might must did cannot can't")
-_ONLY_PEOPLE = _words(
+_MODALS = listed("can could should would will may might must did cannot can't")
+_ONLY_PEOPLE = listed(
     """apply ask bake bring buy call cancel check cite claim contact cook deduct deposit disable download
     drink drive eat email enable exchange export file find fly hire import install invite join keep know
     learn log marry mute open order park pay pick play quit read receive recover register remove renew
@@ -92,7 +88,7 @@ _ONLY_PEOPLE = _words(
     reheat"""
 )
 # Nor is it one before these: "what do I and J mean", "what do I in line 3".
-_NO_VERBS = _words("and or in on of at by for from to with over under")
+_NO_VERBS = listed("and or in on of at by for from to with over under")
 
 
 def in_small(tokens: list[str], words: list[str]) -> bool:

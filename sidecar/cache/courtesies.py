@@ -7,13 +7,10 @@ speaks of words too, and no list knows it.
 
 import re
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
+from sidecar.cache.wordlists import listed
 
 # Who says one of these may speak of words, the first or last of which look like a courtesy.
-_OF_SAYING = _words(
+_OF_SAYING = listed(
     """say says saying said answer answers answered answering reply replies replied replying respond responds
     responding response responses write writes writing wrote written text texted texting type typed typing
     word words phrase phrases sentence sentences call called mean means meaning meant shout shouts
@@ -31,23 +28,23 @@ _MARKS = ",.!"
 _ALONE = frozenset(
     f"{word}{mark}" for word in ("Hi", "hi", "Hello", "hello", "Hey", "hey") for mark in _MARKS
 )
-_FIRST_OF_TWO = _words("Hi hi Hello hello Hey hey Good good")
+_FIRST_OF_TWO = listed("Hi hi Hello hello Hey hey Good good")
 _SECOND_OF_TWO = frozenset(
     f"{word}{mark}" for word in ("there", "morning", "afternoon", "evening") for mark in _MARKS
 )
 # Not "Hello, I love you", "Hello, world", "Hi, Will".
-_ASKING = _words("please please, what how why when where which who tell explain what's where's who's")
+_ASKING = listed("please please, what how why when where which who tell explain what's where's who's")
 _ASKING_PEOPLE = frozenset(
     f"{verb} {who}" for verb in ("can", "could", "would", "do") for who in ("i", "you", "we")
 ) | {"is there", "are there", "can my"}
-_LAST = _words("please thanks you lot advance much")
+_LAST = listed("please thanks you lot advance much")
 _THANKS = re.compile(
     r"(?<=\?) (?:[Pp]lease|[Tt]hanks|(?:[Tt]hank you|[Mm]any thanks)(?: very much)?|[Tt]hanks a lot"
     r"|[Tt]hanks in advance)[.!]*$"
 )
 # "Hello, who sang it" and "Hello, where was it filmed" may be about a song or a film of that name.
 _OF_TITLES = frozenset(("who", "where", "when"))
-_AUXILIARIES = _words("is are was were do does did can could will would should has have to")
+_AUXILIARIES = listed("is are was were do does did can could will would should has have to")
 # What is left of "Hi, thanks" is not a question.
 _MIN_WORDS = 3
 

@@ -31,26 +31,22 @@ from sidecar.cache.verbs import (
     OTHER_THINGS,
     TO_DO,
 )
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
+from sidecar.cache.wordlists import listed
 
 # With what is left of contractions: of what's, don't, we're, I'm.
-_FUNCTION = _words(
+_FUNCTION = listed(
     """a an the is are was were be been am do does did have has had can could will would shall should may
     might must how what why when where which who whom whose i you he she it we they me him us them my your
     his her its our their this that these those and or but not no if than of in on at to for from with
     without by about into as so there please s t re m"""
 )
 # Those of them, and others, that no other language writes alike, as it does "was", "in", "give", "describe".
-_ENGLISH = _words(
+_ENGLISH = listed(
     """the what how why when where which who does your from with this that these those would should could
     please explain write because their there about without recommend isn doesn didn aren wasn weren couldn
     shouldn wouldn"""
 )
-_OPENINGS = _words("explain please suggest what how why when where which who")
+_OPENINGS = listed("explain please suggest what how why when where which who")
 _GREETINGS = frozenset(("hi", "hello", "hey"))
 # Two words that only English begins with.
 _TURNS = frozenset(
@@ -78,7 +74,7 @@ _TURNS = frozenset(
     for then in thens.split(" ")
 )
 # Who says one of these asks about letters, marks or wording, which the form would change.
-_OF_WORDING = _words(
+_OF_WORDING = listed(
     """translate translation translated rewrite rephrase paraphrase proofread correct grammar grammatical
     grammatically spell spelled spelling spelt punctuation punctuate capitalize capitalise capitalized
     capitalised capitals uppercase lowercase letters characters verbatim repeat pronounce pronounced
@@ -88,11 +84,11 @@ _OF_WORDING = _words(
 )
 # Only after a person or thing, at the beginning: "I can't log in". Elsewhere it may be spoken of: "when do I
 # use don't?", "who sang can't stop".
-_NEGATABLE = _words("do does did is are was were have has had could would should must")
+_NEGATABLE = listed("do does did is are was were have has had could would should must")
 _NEGATED = {f"{verb}n't": f"{verb} not" for verb in _NEGATABLE} | {"can't": "cannot", "won't": "will not"}
-_SUBJECTS = _words("I i you we they he she it")
+_SUBJECTS = listed("I i you we they he she it")
 # "What's he done" is what he has done, "what's app" a name.
-_PARTICIPLES = _words(
+_PARTICIPLES = listed(
     """been become begun bet bitten blown bought bound bred broken brought built burnt cast caught chosen
     clung come crept cut dealt done drawn dreamt driven drunk dug eaten fallen felt fled flown forbidden
     forgiven forgotten fought found frozen given gone got gotten grown had heard held hidden hit hung hurt
@@ -102,7 +98,7 @@ _PARTICIPLES = _words(
     sworn swum taken taught thought thrown told torn undergone understood undone withdrawn woken won worn
     woven written"""
 )
-_NO_PARTICIPLES = _words("bed breed bleed feed hundred indeed need red seed speed weed")
+_NO_PARTICIPLES = listed("bed breed bleed feed hundred indeed need red seed speed weed")
 _ARTICLES = frozenset(("a", "an", "the", "my", "your", "our"))
 
 _REQUEST = re.compile(
@@ -118,7 +114,7 @@ _TELLING = re.compile(
     r"(?:tell me|explain to me|explain|[iI] (?:need|would like) to know) (?=(?:how|what) )|tell me (?=who )"
 )
 # "Explain how to fold it in one word", "to a child": how to explain it, not how to fold it.
-_OF_TELLING = _words(
+_OF_TELLING = listed(
     """sentence sentences word words detail details detailed terms step steps point points bullet bullets
     paragraph paragraphs line lines simple simply plain brief briefly short shortly quick quickly example
     examples like as again slowly when if before after until once emoji emojis rhyme rhymes verse poem
@@ -138,13 +134,13 @@ _WANTED = re.compile(
 # "How to train your dragon" is a film, "how do I cancel your service" not "your subscription".
 _OF_YOU = frozenset(("you", "your", "yours", "yourself"))
 # Before these a verb has no object, and may be what an index does.
-_PLACES = _words("to in from after at by on into during before back over with")
+_PLACES = listed("to in from after at by on into during before back over with")
 # Without an object they are also what becomes of one: how do I change with age, dry out, fold under pressure.
-_OF_BECOMING = _words("change improve read clean fold register dry start stop")
-_NO_OBJECTS = _PLACES | _words("under up out")
+_OF_BECOMING = listed("change improve read clean fold register dry start stop")
+_NO_OBJECTS = _PLACES | listed("under up out")
 _CHANGED = frozenset(("to", "from"))
 # "How can I block them and still get their calls" asks how it is possible, "lose weight but gain fat" why.
-_OF_DOUBT = _words("still yet but and so when while without")
+_OF_DOUBT = listed("still yet but and so when while without")
 
 
 def words_of(line: str) -> list[str]:

@@ -8,10 +8,7 @@ name begins a Spanish sentence), co (cobalt), wen (a cyst), як (a yak or an ae
 
 from collections.abc import Iterable
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
+from sidecar.cache.wordlists import listed
 
 _ANY: frozenset[str] = frozenset()
 _ASKING = """wie was wo wann warum wer welche welcher welches welchen wieso weshalb woher wohin wieviel
@@ -39,14 +36,14 @@ _BEFORE = {
 # By how it is written with a capital: in small letters, and the words of which one must come next, if any.
 FIRST = {
     **{word[0].upper() + word[1:]: (word, _ANY) for word in f"{_ASKING} {_WANTING}".split()},
-    **{word.capitalize(): (word, _words(then)) for word, then in _BEFORE.items()},
+    **{word.capitalize(): (word, listed(then)) for word, then in _BEFORE.items()},
 }
 KNOWN = frozenset(FIRST) | {small for small, _ in FIRST.values()}
 # Those that a question begins with, whose mark may have a blank before it.
-ASKING = KNOWN - _words(f"{_WANTING} {_WANTING.title()} gib Gib on On")
+ASKING = KNOWN - listed(f"{_WANTING} {_WANTING.title()} gib Gib on On")
 
 # Who says one of these may speak about the very mark that stands there.
-OF_MARKS = _words(
+OF_MARKS = listed(
     """bedeutet bedeuten heißt heisst zeichen satzzeichen fragezeichen ausrufezeichen taste tippe tippt
     schreibt symbol zug schach leerzeichen spalte spalten feld signifie dire signe symbole caractère
     ponctuation taper tape écrit coup échecs espace espaces colonne significa signo símbolo carácter tecla
@@ -56,33 +53,33 @@ OF_MARKS = _words(
     boşluk знак знака значит означает символ символа пробел пробела пробелов пишется шахматах столбец
     operator opérateur operador operatore оператор ascii unicode regex"""
 )
-OF_BLANKS = _words(
+OF_BLANKS = listed(
     """space spaces blank blanks whitespace gap column columns field fields tab tabs indent indentation
     separated separator split delimited delimiter length count parse"""
 )
 # Words whose full stop may be their own, as it may be of every short word in a text about what one means.
-_SHORTENED = _words(
+_SHORTENED = listed(
     "abs art bzw ca dr etc fig inc jr max min mr mrs nr no op pp sec sr st str tel usw vol vs"
 )
-_OF_MEANING = _words(
+_OF_MEANING = listed(
     """mean means meaning meant definition abbreviation bedeutet bedeuten bedeutung heißt heisst abkürzung
     signifie veut significa betekent betyder oznacza znaczy означает значит"""
 )
 _MAX_SHORTENED = 4
 # "Int?" is a type of its own, and "Int??" another.
-TYPES = _words(
+TYPES = listed(
     """any bool boolean byte char date decimal double float guid int integer long object optional short
     string uint"""
 )
 # Who says one of these asks how a text is made of characters, where "é" is one or two.
-OF_CHARACTERS = _words(
+OF_CHARACTERS = listed(
     """ascii unicode utf nfc nfd byte bytes octets octet codepoint codepoints code character characters
     length len normalization normalisation caractères caracteres caratteri zeichen символов байт байта
     letter letters symbol symbols sign signs accent accents difference same unterschied différence
     diferencia"""
 )
 # And one of these about the very apostrophe.
-OF_APOSTROPHES = _words(
+OF_APOSTROPHES = listed(
     "apostrophe apostrophes quote quotes apostroph apóstrofe apóstrofo apostrofo апостроф unicode ascii"
 )
 # Marks of Chinese and Japanese are as wide as a letter or not: who asks about that asks about this one.

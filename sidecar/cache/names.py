@@ -11,9 +11,7 @@ often written small:
     other names       iOS, of Apple and of Cisco; PNG, a country and a file
 """
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+from sidecar.cache.wordlists import listed
 
 
 def _each(text: str) -> dict[str, str]:
@@ -57,14 +55,14 @@ INITIALS = _each(_INITIALS)
 # Who says one of these may speak of an identifier or a text, where each letter counts: the class URL and the
 # module url, the folder Paris and the password monday are not the same. So may, of initials, who says one of
 # each of the next two.
-OF_CODE = _words(
+OF_CODE = listed(
     """attribute bash branch class classes column constant database directory element email endpoint enum env
     environment export field file folder function gem header heading hostname identifier import importing
     interface key keyword method module modules namespace object objects package page password path
     property require schema selector shell struct table tag type types user variable wrong"""
 )
-OF_USE = _words("what use using call define declare explain need")
-PROGRAMMING = _words(
+OF_USE = listed("what use using call define declare explain need")
+PROGRAMMING = listed(
     """c dart elixir go golang java javascript js julia kotlin perl php python r ruby rust scala swift
     typescript"""
 )

@@ -7,42 +7,38 @@ glad" are not, or need not be: with the mark they say something else.
 import re
 
 from sidecar.cache.languages import TYPES
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
+from sidecar.cache.wordlists import listed
 
 _VERBS = "is are was were do does did can could should will am"
 _ANSWERED_BY_THINGS = {
-    "how": _words(f"{_VERBS} would to"),
-    "what": _words(f"{_VERBS} to causes caused happens happened"),
-    "why": _words(_VERBS),
-    "where": _words(_VERBS),
-    "when": _words(_VERBS),
-    "who": _words("is are was were wrote invented discovered founded painted composed directed won owns"),
+    "how": listed(f"{_VERBS} would to"),
+    "what": listed(f"{_VERBS} to causes caused happens happened"),
+    "why": listed(_VERBS),
+    "where": listed(_VERBS),
+    "when": listed(_VERBS),
+    "who": listed("is are was were wrote invented discovered founded painted composed directed won owns"),
 }
 # Not "was it", "does it": "Does it every day." leaves its subject away.
 _ANSWERED_BY_YES = {
-    "is": _words("it he she there this that"),
-    "are": _words("you we they there these those"),
-    "do": _words("i I you we they"),
-    "does": _words("he she"),
-    **dict.fromkeys(("did", "can", "could", "would", "will"), _words("i I you he she we they")),
-    "should": _words("i I we"),
-    "may": _words("i I we"),
-    "have": _words("you"),
+    "is": listed("it he she there this that"),
+    "are": listed("you we they there these those"),
+    "do": listed("i I you we they"),
+    "does": listed("he she"),
+    **dict.fromkeys(("did", "can", "could", "would", "will"), listed("i I you he she we they")),
+    "should": listed("i I we"),
+    "may": listed("i I we"),
+    "have": listed("you"),
 }
 # By the first word of the sentence: one of which must come next.
 _NEXT = _ANSWERED_BY_THINGS | _ANSWERED_BY_YES
-_MEASURES = _words("many much long old far often tall high big large deep wide heavy fast")
-_PEOPLE = _words("i I you we they he she it there")
-_OTHER_VERBS = _words(
+_MEASURES = listed("many much long old far often tall high big large deep wide heavy fast")
+_PEOPLE = listed("i I you we they he she it there")
+_OTHER_VERBS = listed(
     f"""{_VERBS} would have has had may might must cannot can't won't isn't don't makes means matters depends
     remains"""
 )
-_INVERTED = _words("do did can could should would will")
-_SUBJECTS = _words("i I you we they he she")
+_INVERTED = listed("do did can could should would will")
+_SUBJECTS = listed("i I you we they he she")
 _MIN_WORDS = 3
 # "Can dogs eat grapes", "are bananas good for dogs". With a verb after the one who does it, as "can tomatoes"
 # and "do good" tell one to; in small letters, as other capitals may be those of a name or a title.

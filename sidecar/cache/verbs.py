@@ -15,13 +15,10 @@ So only the verbs that are listed, and only with something after them ("how do I
 
 from collections.abc import Mapping
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
+from sidecar.cache.wordlists import listed
 
 # Done on purpose only.
-_PURPOSEFUL = _words(
+_PURPOSEFUL = listed(
     """activate add adjust apply archive arrange assemble attach authenticate automate avoid bake blanch block
     bleach boil book brew build buy bypass calculate calibrate cancel center centre change check choose clean
     clear clone close collect combine commit compile compress compute concatenate configure connect contact
@@ -80,23 +77,23 @@ _PURPOSEFUL_BEFORE = {
     "withdraw": "money cash my",
 }
 # "How do I pay my rent" may ask what I do. So not before "my".
-HABITS = _words(
+HABITS = listed(
     """bake boil brew buy choose clean collect cook dry fry grill invest iron learn order organise organize
     pack paint pay peel plan prepare read roast save schedule sharpen store style tie track wash water
     write"""
 )
 # Things do these by themselves too.
-OF_THINGS = _words(
+OF_THINGS = listed(
     """change clear close connect disconnect escape exit increase iterate launch load open pause reset restart
     resume return reverse rotate run scan start stop switch sync toggle transfer turn update"""
 )
 # What one does: by verb the words that it stands before, or None for any.
 TO_DO: Mapping[str, frozenset[str] | None] = {
     **dict.fromkeys(_PURPOSEFUL),
-    **{verb: _words(words) for verb, words in _PURPOSEFUL_BEFORE.items()},
+    **{verb: listed(words) for verb, words in _PURPOSEFUL_BEFORE.items()},
 }
 # After the verb they tell how it is done, not what: how do I improve when I am tired, plan so badly.
-OF_MANNER = _words(
+OF_MANNER = listed(
     """when whenever if while as like so too than compared versus around because every each most usually
     often always best better well badly much more less differently either or and then again"""
 )
@@ -116,14 +113,14 @@ OTHER_THINGS = tuple(
 # What one asks somebody to do, and what is left when a "please" before it is taken away is still asked.
 # A word that is a noun too (list, name, show) only before a word that begins its object: "please show dogs"
 # pleases them.
-ASKED = _words(
+ASKED = listed(
     """analyze analyse calculate classify compute create delete describe explain generate give
     implement provide recommend remove send suggest summarise summarize tell write"""
 )
-ASKED_BEFORE = _words(
+ASKED_BEFORE = listed(
     "add change check compare convert cook draw find fix help list make name outline show solve sort"
 )
-OBJECTS = _words(
+OBJECTS = listed(
     """a an the me my us our your this that these those some all any each every it them how what which one
     two three four five six seven eight nine ten"""
 )

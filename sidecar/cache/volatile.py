@@ -8,6 +8,8 @@ instruction stands, at its beginning and end: what a quoted article calls "today
 import re
 from unicodedata import normalize
 
+from sidecar.cache.wordlists import listed
+
 QUESTION_CHARS = 300
 
 _WORDS = re.compile(r"[^\W_]+")
@@ -53,11 +55,6 @@ _PARTS_BY_LANGUAGE = {
 _VOLATILE = frozenset(" ".join(_BY_LANGUAGE.values()).split())
 _VOLATILE_PARTS = tuple(" ".join(_PARTS_BY_LANGUAGE.values()).split())
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
 # What no single word tells, in English.
 _TURNS = re.compile(
     r"\b(?:what|which) (?:is the )?(?:time|day|date|month|year|season) (?:is|are)\b"
@@ -76,12 +73,12 @@ _TURNS = re.compile(
     r"|^surprise me\b"
 )
 # "This week", "next month": neither alone says that it is about now.
-_RELATIVE = _words(
+_RELATIVE = listed(
     """this last next past diese dieser dieses letzte letzten nächste nächsten cette ce prochain prochaine
     esta este próxima próximo pasada pasado questa questo prossima prossimo этой эту этом прошлой прошлом
     следующей"""
 )
-_PERIODS = _words(
+_PERIODS = listed(
     """week weekend month quarter year season morning afternoon evening night woche wochenende monat jahr
     semaine mois année semana mes año mês ano settimana mese anno неделе неделю месяце году"""
 )

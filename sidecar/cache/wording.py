@@ -17,16 +17,13 @@ import re
 from functools import lru_cache
 from typing import Any
 
+from sidecar.cache.wordlists import listed
+
 # Longer ones bring texts along, and work on them.
 MAX_CHARS = 8192
 _REMEMBERED = 128
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_MEMBERS = _words(
+_MEMBERS = listed(
     """
     model messages stream stream_options max_tokens max_completion_tokens temperature top_p top_k min_p
     presence_penalty frequency_penalty repetition_penalty seed stop n user metadata store service_tier
@@ -63,7 +60,7 @@ _DATA = re.compile(rf"\b(?:(?:{'|'.join(_WORKED_ON.split())})\w*|(?:{'|'.join(_S
 _PLAIN_TEXT = re.compile(r"\bplain[- ]text\b")
 _WORDS = re.compile(r"[^\W\d_]+")
 # Every few words of English are among these, of no other language one in five.
-_ENGLISH = _words(
+_ENGLISH = listed(
     """
     a you are the to of and for your with this that be as if or not it is by from at they their who what
     how when where which will can should must may always never only please use help answer answers

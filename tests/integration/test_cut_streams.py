@@ -15,7 +15,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from sidecar.demo.provider import DemoProvider
-from tests.support.http1 import Answer, Client, ask, client
+from tests.support.http1 import Client, ask, ask_midway
 from tests.support.raw import RawProvider, post, raw_provider
 from tests.support.running import Running, config_for, running
 from tests.support.waiting import until
@@ -64,17 +64,6 @@ class Stage:
                 return writer.transport.abort()
             if self.end == "silent":
                 await reader.read()
-
-
-async def ask_midway(stage: Stage, sidecar: Running) -> Answer:
-    """The answer whose provider goes on once the caller has what it began with."""
-    async with client(sidecar.port) as caller:
-        caller.send(ASK)
-        head = await caller.head()
-        begun = await caller.chunk()
-        stage.goes_on.set()
-        rest, is_whole = await caller.body(head)
-    return Answer(head, begun + rest, is_whole)
 
 
 class World(NamedTuple):
@@ -134,7 +123,7 @@ async def test_a_cut_stream_is_a_failure_of_its_endpoint_and_of_the_request(
     world: World, end: str, then: bytes, flag: str, reason: str
 ) -> None:
     world.stage.end, world.stage.then = end, then
-    answer = await ask_midway(world.stage, world.sidecar)
+    answer = await ask_midway(world.sidecar.port, ASK, world.stage.goes_on)
     assert (answer.status, answer.is_whole) == (200, FAILED in then)
     assert answer.body.startswith(token("one ") + token("two ") + b'data: {"error":')
     assert answer.body.count(b'"error"') == 1
@@ -150,7 +139,7 @@ async def test_a_cut_stream_is_a_failure_of_its_endpoint_and_of_the_request(
 @pytest.mark.parametrize("end", ["close", "reset"])
 async def test_a_stream_that_was_whole_is_none_however_the_provider_hangs_up(world: World, end: str) -> None:
     world.stage.end, world.stage.then = end, piece(STOP)
-    answer = await ask_midway(world.stage, world.sidecar)
+    answer = await ask_midway(world.sidecar.port, ASK, world.stage.goes_on)
     assert answer.is_whole
     assert (await world.logged())["flags"] == "-"
     assert (await world.errors(), await world.cut()) == (0, 0)
@@ -218,7 +207,7 @@ async def test_a_second_stream_that_does_not_fit_ends_the_answer_at_once(begins:
             endpoint["region"] = region
         async with running(tree) as sidecar:
             async with asyncio.timeout(5):
-                answer = await ask_midway(first, sidecar)
+                answer = await ask_midway(sidecar.port, ASK, first.goes_on)
             assert len(second.provider.requests) == 1
             assert [sidecar.endpoint(index).in_flight for index in (0, 1)] == [0, 0]
     assert not answer.is_whole

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from openai import AsyncOpenAI
 
-from tests.support.http1 import Client, ask, client
+from tests.support.http1 import Client, ask, ask_midway
 from tests.support.raw import RawProvider, post, raw_provider
 from tests.support.running import Running, config_for, running
 
@@ -161,14 +161,9 @@ async def test_sound_is_heard_before_it_is_whole(stage: Stage, sidecar: Running)
 async def read_to_its_end(stage: Stage, sidecar: Running, request: bytes) -> tuple[bytes, bool]:
     """The body, and whether it was whole; the provider goes on once the caller has what it began with."""
     stage.goes_on.clear()
-    async with client(sidecar.port) as caller:
-        caller.send(request)
-        head = await caller.head()
-        begun = await caller.chunk()
-        stage.goes_on.set()
-        rest, is_whole = await caller.body(head)
-    assert head.status == 200
-    return begun + rest, is_whole
+    answer = await ask_midway(sidecar.port, request, stage.goes_on)
+    assert answer.status == 200
+    return answer.body, answer.is_whole
 
 
 @pytest.mark.parametrize(

@@ -122,6 +122,17 @@ async def ask(port: int, request: bytes) -> Answer:
         return await connected.answer(bodiless=request.startswith(b"HEAD "))
 
 
+async def ask_midway(port: int, request: bytes, goes_on: asyncio.Event) -> Answer:
+    """The same, of a provider that waits in the middle: it goes on once the caller has a first piece."""
+    async with client(port) as connected:
+        connected.send(request)
+        head = await connected.head()
+        begun = await connected.chunk()
+        goes_on.set()
+        rest, is_whole = await connected.body(head)
+    return Answer(head, begun + rest, is_whole)
+
+
 def parse_head(data: bytes) -> Head:
     """A head up to its blank line."""
     first, *lines = data.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")

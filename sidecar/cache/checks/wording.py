@@ -11,16 +11,13 @@ import re
 from collections import Counter
 from unicodedata import normalize
 
+from sidecar.cache.wordlists import listed
+
 # Only the beginning is read, where a model says what it has to say. In bytes: Chinese takes longer a letter.
 MAX_BYTES = 2048
 SHORT_WORDS = 8
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
-
-_FUNCTION = _words(
+_FUNCTION = listed(
     """a an the is are was were be been am do does did have has had can could will would should may might must
     how what why when where which who i you he she it we they me them us my your his her its our their this
     that these those and or but if than then of in on at to for from by about into as so there with also while
@@ -31,11 +28,11 @@ _FUNCTION = _words(
     el los las y o es son del al para con su sus lo uma e da do dos das na em ao com gli di che della
     и в на с что это как для по из у или а к о"""
 )
-_YES = _words("yes yeah yep true correct ja oui sí sì sim да evet")
-_NO = _words("no nope false incorrect nein non não нет hayır nie")
+_YES = listed("yes yeah yep true correct ja oui sí sì sim да evet")
+_NO = listed("no nope false incorrect nein non não нет hayır nie")
 _UNSPACED_YES = ("はい", "是", "네", "예")
 _UNSPACED_NO = ("いいえ", "不", "否", "아니")
-_DENIALS = _words(
+_DENIALS = listed(
     """not no never cannot t none neither nor nicht kein keine keinen nie pas jamais aucun nunca jamás não nem
     non mai не нет нельзя"""
 )

@@ -5,15 +5,12 @@ No synonyms: none is one wherever it stands. A kid is a goat too, a repo a loan,
 date is fixed and not repaired, and a purchase order is no buy order.
 """
 
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
-
+from sidecar.cache.wordlists import listed
 
 # --- texts about words ------------------------------------------------------------------------------------
 
 # Who says one of these may ask about a word or its form, and each may be the one: the text counts as it is.
-OF_WORDS = _words(
+OF_WORDS = listed(
     """mean means meaning meanings meant word words wording sentence sentences tense tenses pronoun pronouns
     plural singular spell spelt spelling spellings say says said saying synonym synonyms antonym antonyms
     opposite rhyme rhymes phrase phrases idiom term abbreviate abbreviated abbreviation acronym initials stand
@@ -26,7 +23,7 @@ OF_WORDS = _words(
 )
 # In these a frame is still a frame, but how a word or a number is written may be the matter, or a title's or
 # an identifier's: the column colour is not the column color.
-OF_WRITING = _words(
+OF_WRITING = listed(
     """write writes writing written type typed types typing print prints format formatted parse parsed enter
     display read reads string strings regex digit digits number numbers numeral decimal decimals convert round
     split use used uses using usage british american americans america britain england short answer answers
@@ -42,18 +39,18 @@ OF_WRITING = _words(
 # --- names for what was in the way -------------------------------------------------------------------------
 
 # What a guard is called by: the first of these that a word in one of the texts only belongs to.
-NUMBERS = _words(
+NUMBERS = listed(
     """zero one two three four five six seven eight nine ten eleven twelve twenty thirty forty fifty sixty
     seventy eighty ninety hundred thousand million billion half double triple twice thrice once dozen dozens
     both single pair couple first second third fourth fifth sixth seventh eighth ninth tenth last"""
 )
-NEGATIONS = _words(
+NEGATIONS = listed(
     """not no never none nothing nobody nowhere neither nor without cannot except hardly barely unless
     instead"""
 )
-ARTICLES = _words("a an the")
-ASKING = _words("what who whom which where when why how")
-SCOPE = _words(
+ARTICLES = listed("a an the")
+ASKING = listed("what who whom which where when why how")
+SCOPE = listed(
     """is are am was were be been being do does did has had can could will would shall should may might must
     before after more less most least fewer by from to in at on for of with about over under between into
     through during against than as up down off out since until above below near inside outside within

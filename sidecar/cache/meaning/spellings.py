@@ -7,10 +7,7 @@ Only where no name can be meant: "Living Colour" is no "living color", and who i
 import re
 
 from sidecar.cache.canonical import canonical
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
+from sidecar.cache.wordlists import listed
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -33,7 +30,7 @@ _SPELLINGS = {
         timezone=time+zone website=web+site"""
     ).items()
 }
-_FIXED = _words("the a an my your his her our their its this that what which to i I")
+_FIXED = listed("the a an my your his her our their its this that what which to i I")
 _HYPHENED = _pairs("e-mail=email e-mails=emails wi-fi=wifi")
 _DIGITS = _pairs("""two=2 three=3 four=4 five=5 six=6 seven=7 eight=8 nine=9 ten=10 eleven=11 twelve=12""")
 # "Give me three ideas", "what are five good books".

@@ -10,6 +10,7 @@ the king; and who says "do you know how to play chess" may look for a partner.
 import re
 
 from sidecar.cache.canonical import canonical
+from sidecar.cache.wordlists import listed
 
 _Turns = dict[str, list[tuple[re.Pattern[str], str]]]
 
@@ -25,10 +26,6 @@ def _turns(*table: tuple[str, str, str]) -> _Turns:
             pattern = re.compile(f"[{begin[0]}{begin[0].upper()}]{begin[1:]} {turn}")
             turns.setdefault(begin.partition(" ")[0], []).append((pattern, stands_for))
     return turns
-
-
-def _words(text: str) -> frozenset[str]:
-    return frozenset(text.split())
 
 
 # --- to be brought into canonical form again ----------------------------------------------------------------
@@ -96,11 +93,11 @@ _PHRASES = (
     ("'s capital city", "'s capital"),
     (" two-factor authentication", " two factor authentication"),
 )
-_BEFORE_PLEASE = _words("how what which where when why can could do does is are")
+_BEFORE_PLEASE = listed("how what which where when why can could do does is are")
 # One of which comes next, or who asks after it: not "how does a good waiter please".
-_THEN_PLEASE = _words("to is are was were much many long i I you")
+_THEN_PLEASE = listed("to is are was were much many long i I you")
 # "Whom do I have to please", "please, please me".
-_NOT_BEFORE_PLEASE = _words(
+_NOT_BEFORE_PLEASE = listed(
     "a an the and of or to for with in on at by not i I you he she we they me is are was were please"
 )
 # In texts about words too.
