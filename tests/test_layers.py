@@ -20,7 +20,7 @@ ONE_REQUEST = {
 PACKAGES = {"fleet", "downstream", "upstream", "telemetry", "config", "policy", "usage", "cache"}
 FOUNDATIONS = {
     *("exchange", "headers", "openai", "sse", "errors", "flow", "clock", "tasks", "quantiles", "lean"),
-    *("splice", "resume", "large_body", "events", "ending", "labels", "tables"),
+    *("splice", "resume", "large_body", "events", "ending", "labels", "log_limit", "tables"),
 }
 LAYERS = (ENTRY_POINTS, ONE_REQUEST, PACKAGES, FOUNDATIONS)
 # What every package may know of the configuration: its types, never how they are read.
@@ -31,7 +31,7 @@ CONFIG_TYPES = {
 SYNCHRONOUS = (
     "events",
     *("k8s.annotations", "k8s.certificates", "k8s.container", "k8s.environment", "k8s.json_text"),
-    *("k8s.log_limit", "k8s.manifests", "k8s.nodes", "k8s.obstacles", "k8s.patch", "k8s.pod", "k8s.quality"),
+    *("k8s.manifests", "k8s.nodes", "k8s.obstacles", "k8s.patch", "k8s.pod", "k8s.quality"),
     *("k8s.review", "k8s.settings", "k8s.tls", "k8s.yaml_text"),
     *("fleet.lease", "fleet.bucket", "fleet.budget", "fleet.share", "fleet.batch", "fleet.totals"),
     *("explain", "standing", "quote"),
@@ -59,6 +59,7 @@ SYNCHRONOUS = (
     "exchange",
     *("policy.callers", "policy.by_name", "policy.service_accounts"),
     "labels",
+    "log_limit",
     "tables",
     "quantiles",
     "splice",

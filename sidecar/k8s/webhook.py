@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from aiohttp import hdrs, web
 from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
-from sidecar.k8s.log_limit import LogLimit
 from sidecar.k8s.review import MAX_WARNINGS, Answer, BadReview, answer, fit
 from sidecar.k8s.settings import Settings
 from sidecar.k8s.tls import Serving
+from sidecar.log_limit import LogLimit
 
 # The API server takes objects of at most 3 MiB; the review around one is small.
 MAX_BODY_BYTES = 3 * 1024 * 1024 + 64 * 1024

@@ -7,12 +7,11 @@ closes what it has no descriptor for, so that the loop does not spin), so once a
 
 import errno
 import logging
-import math
 import os
 import resource
 import socket
 
-EVERY_S = 60.0
+from sidecar.log_limit import LogLimit
 
 # By errno: what is missing, and what to do.
 _LACKS = {
@@ -39,18 +38,16 @@ class Shortage:
     """What the log was told. Times are of a clock that never goes back."""
 
     def __init__(self) -> None:
-        self._said_s = -math.inf
-        self._held_back = 0
+        self._limit = LogLimit()
 
     def tell(self, number: int, now_s: float) -> None:
         """A connection could not be made for want of this (errno)."""
-        if now_s < self._said_s + EVERY_S:
-            self._held_back += 1
+        held = self._limit.held("", now_s)  # whatever it is that is missing
+        if held is None:
             return
-        more = f" (not logged before: {self._held_back})" if self._held_back else ""
+        more = f" (not logged before: {held})" if held else ""
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         _log.error("connections cannot be made: %s%s", _LACKS[number].format(limit=limit), more)
-        self._said_s, self._held_back = now_s, 0
 
     def check(self, now_s: float) -> None:
         """Once a second: is there a file descriptor left for a caller?"""

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sidecar.upstream.shortage import EVERY_S, Shortage, lack_of
+from sidecar.log_limit import INTERVAL_S
+from sidecar.upstream.shortage import Shortage, lack_of
 from tests.support.descriptors import no_descriptor_left
 
 START_S = 1000.0
@@ -77,5 +78,5 @@ def test_that_no_descriptor_is_left_is_seen_without_a_dial(said: list[str]) -> N
     with no_descriptor_left():
         shortage.check(START_S + 1)
         shortage.check(START_S + 2)
-    shortage.check(START_S + 1 + EVERY_S)
+    shortage.check(START_S + 1 + INTERVAL_S)
     assert len(said) == 1

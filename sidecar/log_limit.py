@@ -1,5 +1,5 @@
-"""How often the log says the same: a controller whose pods are let in without a sidecar makes them again and
-again, and one line tells as much as a thousand."""
+"""How often the log says the same, where it would be said again and again: one line tells as much as a
+thousand, as of a controller that makes the pods anew that are let in without a sidecar."""
 
 from collections.abc import Hashable
 

@@ -1,6 +1,6 @@
 """The same is logged once a minute, whatever there is of it, in bounded memory."""
 
-from sidecar.k8s.log_limit import INTERVAL_S, MAX_KEYS, LogLimit
+from sidecar.log_limit import INTERVAL_S, MAX_KEYS, LogLimit
 
 
 def test_the_first_is_said_and_the_same_within_a_minute_is_counted() -> None:
